@@ -1,0 +1,2 @@
+//! The image unpacker.
+fn main() {}
