@@ -1,0 +1,193 @@
+//! What is measured: one function per group of operations, called once a round for each contender.
+
+use std::time::Instant;
+
+use crate::contender::{Bench, Contender, Result};
+use crate::process;
+
+/// One name of `--only`, the rows that it measures, how.
+pub type Group = (
+    &'static str,
+    &'static [&'static str],
+    fn(&mut Bench, &Contender) -> Result<()>,
+);
+
+const GROUPS: &[Group] = &[
+    ("version", &["--version"], version),
+    ("parsing", &["parsing"], parsing),
+    ("steps", &["create", "state", "start", "delete"], steps),
+    ("cycle", &["cycle"], cycle),
+    ("run", &["run"], run),
+    ("parallel", &["run, 2 loops", "run, 8 loops"], parallel),
+    (
+        "memory",
+        &["memory of create", "memory of init", "memory of run"],
+        memory,
+    ),
+    ("calls", &["calls of create", "calls of run"], calls),
+];
+
+/// How often a round repeats what takes well below a millisecond.
+const SHORT: usize = 5;
+/// Runs of one sample of `parallel`, over all its loops.
+const PARALLEL_RUNS: usize = 16;
+/// System calls are counted in so many rounds: the count hardly changes, and strace is slow.
+const TRACED_ROUNDS: usize = 3;
+
+/// The groups that `--only` names, by their own name or a row of theirs.
+pub fn chosen(only: Option<&str>) -> Result<Vec<&'static Group>> {
+    let matches =
+        |group: &&Group| only.is_none_or(|name| name == group.0 || group.1.contains(&name));
+    let groups: Vec<_> = GROUPS.iter().filter(matches).collect();
+    if groups.is_empty() {
+        let names = GROUPS
+            .iter()
+            .flat_map(|(name, rows, _)| std::iter::once(name).chain(*rows));
+        let mut names: Vec<_> = names.copied().collect();
+        names.dedup();
+        return Err(format!(
+            "--only {}: one of {}",
+            only.unwrap_or_default(),
+            names.join("; ")
+        ));
+    }
+    Ok(groups)
+}
+
+fn version(bench: &mut Bench, contender: &Contender) -> Result<()> {
+    for _ in 0..SHORT {
+        let mut command = match contender.root {
+            Some(_) => bench.command(&contender.program, &["--version"]),
+            None => bench.command(&bench.empty, &[]),
+        };
+        let elapsed = bench.expect(&mut command, &contender.name)?;
+        bench.add("--version", contender, elapsed);
+    }
+    Ok(())
+}
+
+/// A whole command line, and the least that a runtime can do after it: to say that there is no such
+/// container.
+fn parsing(bench: &mut Bench, contender: &Contender) -> Result<()> {
+    for _ in 0..SHORT {
+        let mut command = match contender.root {
+            Some(_) => bench.on(contender, &["state", "absent"]),
+            None => bench.command(&bench.empty, &[]),
+        };
+        let (elapsed, status) = process::time(&mut command).map_err(|error| error.to_string())?;
+        if contender.root.is_some() && status.success() {
+            return Err(format!(
+                "{} state: there is no such container, but it succeeds",
+                contender.name
+            ));
+        }
+        bench.add("parsing", contender, elapsed);
+    }
+    // The errors were expected: a later message must not quote them.
+    bench
+        .errors
+        .set_len(0)
+        .map_err(|error| format!("the file of errors: {error}"))
+}
+
+pub fn steps(bench: &mut Bench, contender: &Contender) -> Result<()> {
+    if contender.root.is_none() {
+        return Ok(());
+    }
+    let id = "hull-bench-steps";
+    let (create, pid) = bench.create(contender, id)?;
+    bench.add("create", contender, create);
+    for _ in 0..SHORT {
+        let state = bench.expect(&mut bench.on(contender, &["state", id]), &contender.name)?;
+        bench.add("state", contender, state);
+    }
+    let start = bench.expect(&mut bench.on(contender, &["start", id]), &contender.name)?;
+    bench.add("start", contender, start);
+    bench.wait_for_the_end(pid)?;
+    let delete = bench.expect(&mut bench.on(contender, &["delete", id]), &contender.name)?;
+    bench.add("delete", contender, delete);
+    Ok(())
+}
+
+/// create, start, the end of the program, delete: as an engine without a shim would see it.
+fn cycle(bench: &mut Bench, contender: &Contender) -> Result<()> {
+    if contender.root.is_none() {
+        return Ok(());
+    }
+    let id = "hull-bench-cycle";
+    let begin = Instant::now();
+    let (_, pid) = bench.create(contender, id)?;
+    bench.expect(&mut bench.on(contender, &["start", id]), &contender.name)?;
+    bench.wait_for_the_end(pid)?;
+    bench.expect(&mut bench.on(contender, &["delete", id]), &contender.name)?;
+    bench.add("cycle", contender, begin.elapsed());
+    Ok(())
+}
+
+pub fn run(bench: &mut Bench, contender: &Contender) -> Result<()> {
+    let elapsed = bench.expect(&mut bench.run_command(contender, "run"), &contender.name)?;
+    bench.add("run", contender, elapsed);
+    Ok(())
+}
+
+fn parallel(bench: &mut Bench, contender: &Contender) -> Result<()> {
+    for (row, loops) in [("run, 2 loops", 2), ("run, 8 loops", 8)] {
+        let commands: Vec<_> = (0..loops)
+            .map(|one| bench.run_command(contender, &format!("loop{one}")))
+            .collect();
+        let (elapsed, status) =
+            process::time_loops(&commands, &bench.errors, PARALLEL_RUNS / loops)
+                .map_err(|error| format!("{}: {error}", contender.name))?;
+        bench.check(status, row, &contender.name)?;
+        bench.add(
+            row,
+            contender,
+            elapsed / PARALLEL_RUNS.try_into().expect("a small number"),
+        );
+    }
+    Ok(())
+}
+
+fn memory(bench: &mut Bench, contender: &Contender) -> Result<()> {
+    let id = "hull-bench-memory";
+    if contender.root.is_some() {
+        let (peak, pid) = {
+            let command = bench.create_command(contender, id);
+            let peak = bench.peak(&command, &contender.name)?;
+            (peak, bench.pid()?)
+        };
+        bench.add_number("memory of create", contender, peak);
+        bench.expect(&mut bench.on(contender, &["start", id]), &contender.name)?;
+        let init = bench.wait_for_the_end(pid)?;
+        bench.add_number("memory of init", contender, init);
+        bench.expect(&mut bench.on(contender, &["delete", id]), &contender.name)?;
+    }
+    let peak = bench.peak(&bench.run_command(contender, "memory"), &contender.name)?;
+    bench.add_number("memory of run", contender, peak);
+    Ok(())
+}
+
+fn calls(bench: &mut Bench, contender: &Contender) -> Result<()> {
+    let Some(strace) = bench.strace.clone() else {
+        return Ok(());
+    };
+    if bench.round >= TRACED_ROUNDS {
+        return Ok(());
+    }
+    let id = "hull-bench-calls";
+    if contender.root.is_some() {
+        let command = bench.create_command(contender, id);
+        let tracee = bench.start_traced(&strace, &command, &contender.name)?;
+        let pid = bench.pid()?;
+        bench.expect(&mut bench.on(contender, &["start", id]), &contender.name)?;
+        bench.wait_for_the_end(pid)?;
+        let calls = bench.finish_traced(tracee)?;
+        bench.add_number("calls of create", contender, calls);
+        bench.expect(&mut bench.on(contender, &["delete", id]), &contender.name)?;
+    }
+    let command = bench.run_command(contender, "calls");
+    let tracee = bench.start_traced(&strace, &command, &contender.name)?;
+    let calls = bench.finish_traced(tracee)?;
+    bench.add_number("calls of run", contender, calls);
+    Ok(())
+}
