@@ -1,0 +1,30 @@
+//! The runtime seen from outside: real bundles, real containers, one file per feature.
+//!
+//! `HULL_RUNTIME=/usr/sbin/runc` runs the same tests against another runtime; a test that another runtime is known to
+//! fail says so in its row and is then ignored. `HULL_TEST_SLOW=20` stretches every time limit (a machine in software
+//! emulation).
+
+mod bundle;
+mod call;
+mod case;
+mod credentials;
+mod fifo;
+mod lifecycle;
+mod process;
+mod program;
+
+use libtest_mimic::Arguments;
+
+fn main() {
+    let arguments = Arguments::from_args();
+    let template = bundle::Template::new();
+    let trials = case::trials(&[
+        credentials::TABLE,
+        lifecycle::TABLE,
+        process::TABLE,
+        program::TABLE,
+    ]);
+    let conclusion = libtest_mimic::run(&arguments, trials);
+    template.remove();
+    conclusion.exit();
+}
