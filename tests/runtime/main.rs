@@ -4,12 +4,15 @@
 //! fail says so in its row and is then ignored. `HULL_TEST_SLOW=20` stretches every time limit (a machine in software
 //! emulation).
 
+mod binds;
 mod bundle;
 mod call;
 mod case;
 mod credentials;
 mod fifo;
 mod lifecycle;
+mod mountinfo;
+mod mounts;
 mod process;
 mod program;
 
@@ -19,8 +22,10 @@ fn main() {
     let arguments = Arguments::from_args();
     let template = bundle::Template::new();
     let trials = case::trials(&[
+        binds::TABLE,
         credentials::TABLE,
         lifecycle::TABLE,
+        mounts::TABLE,
         process::TABLE,
         program::TABLE,
     ]);
