@@ -1,0 +1,139 @@
+"""A config.json that an engine wrote becomes a bundle: what a runtime of this project's present
+state does not do yet is removed, the program is replaced by inside.sh, and each removal is told.
+"""
+
+import json
+import os
+import pty
+import resource
+import subprocess
+import termios
+
+import view
+
+HERE = os.path.dirname(os.path.abspath(__file__))
+TIMEOUT = 60 * int(os.environ.get("HULL_INTEGRATION_SLOW", "1"))
+CAP_SYS_RESOURCE = 1 << 24
+
+
+def may_raise_limits():
+    with open("/proc/self/status") as status:
+        line = next(line for line in status if line.startswith("CapEff:"))
+    return bool(int(line.split()[1], 16) & CAP_SYS_RESOURCE)
+
+
+def edit(config, cgroups_path):
+    """Changes `config` and gives a list of what was removed or replaced."""
+    told = []
+    linux = config["linux"]
+
+    def remove(where, pointer, key, why):
+        if where.pop(key, None):
+            told.append(f"{pointer}/{key} ({why})")
+
+    # Issues of their own.
+    remove(linux, "/linux", "seccomp", "not yet")
+    remove(linux, "/linux", "resources", "not yet")
+    remove(linux, "/linux", "uidMappings", "not yet")
+    remove(linux, "/linux", "gidMappings", "not yet")
+    remove(linux, "/linux", "intelRdt", "not yet")
+    for namespace in [it for it in linux["namespaces"] if it["type"] == "user"]:
+        linux["namespaces"].remove(namespace)
+        told.append("/linux/namespaces user (not yet)")
+    # They are programs of the engine that expect its state.
+    remove(config, "", "hooks", "the engine's own")
+    # The engine's container is in its cgroup.
+    linux["cgroupsPath"] = cgroups_path
+    drop_limits(config, told)
+    config["root"]["path"] = "rootfs"
+    config["process"]["args"] = inside(config)
+    return told
+
+
+def drop_limits(config, told):
+    """Removes what needs CAP_SYS_RESOURCE, if this process does not have it."""
+    if may_raise_limits():
+        return
+    process = config["process"]
+    for limit in list(process.get("rlimits") or []):
+        name = limit["type"].removeprefix("RLIMIT_")
+        hard = resource.getrlimit(getattr(resource, f"RLIMIT_{name}"))[1]
+        if hard != resource.RLIM_INFINITY and limit["hard"] > hard:
+            process["rlimits"].remove(limit)
+            told.append(f"/process/rlimits {name} (no CAP_SYS_RESOURCE here)")
+    with open("/proc/self/oom_score_adj") as own:
+        if (process.get("oomScoreAdj") or 1000) < int(own.read()):
+            del process["oomScoreAdj"]
+            told.append("/process/oomScoreAdj (no CAP_SYS_RESOURCE here)")
+
+
+def inside(config):
+    """The arguments that run inside.sh for this config."""
+    with open(f"{HERE}/inside.sh") as script:
+        words = ["sh", "-c", script.read(), "inside"]
+    linux = config["linux"]
+    hidden = linux.get("maskedPaths", []) + linux.get("readonlyPaths", [])
+    sysctls = ["/proc/sys/" + name.replace(".", "/") for name in linux.get("sysctl", {})]
+    for lines in ([it["destination"] for it in config.get("mounts", [])], hidden, sysctls):
+        words.append("\n".join(lines))
+    return words
+
+
+class Bundle:
+    """A bundle whose rootfs is new for every run: an overlay of the Debian one."""
+
+    def __init__(self, scratch, rootfs, name, config):
+        self.lower, self.config = rootfs, config
+        self.path = f"{scratch}/layers/bundles/{name}"
+        os.makedirs(f"{self.path}/rootfs")
+
+    def run(self, command, environment=None):
+        """Exit status and output of `command` followed by `run --bundle .. ID`."""
+        layer = f"{self.path}/layer"
+        with open(f"{self.path}/config.json", "w") as file:
+            json.dump(self.config, file)
+        view.overlay(self.lower, f"{self.path}/rootfs", layer)
+        try:
+            command = [*command, "run", "--bundle", self.path, os.path.basename(self.path)]
+            if self.config["process"].get("terminal"):
+                return on_terminal(command)
+            return plainly(command)
+        finally:
+            subprocess.run(["umount", f"{self.path}/rootfs"], check=True)
+            subprocess.run(["rm", "-rf", layer], check=True)
+
+
+def plainly(command):
+    # Files, not pipes: whoever keeps a pipe open would be waited for.
+    with open("/run/output", "w+b") as output:
+        process = subprocess.Popen(
+            command, stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.STDOUT
+        )
+        status = wait(process)
+        output.seek(0)
+        return status, output.read().decode(errors="replace")
+
+
+def on_terminal(command):
+    ours, theirs = pty.openpty()
+    termios.tcsetwinsize(theirs, (24, 80))
+    process = subprocess.Popen(command, stdin=theirs, stdout=theirs, stderr=theirs, start_new_session=True)
+    os.close(theirs)
+    output = b""
+    while True:
+        try:
+            data = os.read(ours, 65536)
+        except OSError:  # EIO: nobody has the terminal open any more
+            break
+        output += data
+    os.close(ours)
+    return wait(process), output.decode(errors="replace").replace("\r\n", "\n")
+
+
+def wait(process):
+    try:
+        return process.wait(TIMEOUT)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()
+        return "timeout"

@@ -1,0 +1,98 @@
+"""A Debian rootfs made by debootstrap, kept between runs, and an OCI image archive of it."""
+
+import hashlib
+import io
+import json
+import os
+import shutil
+import subprocess
+import sys
+import tarfile
+
+SUITE = "bookworm"
+IMAGE = f"localhost/debian:{SUITE}"
+
+
+def architecture():
+    return subprocess.check_output(["dpkg", "--print-architecture"], text=True).strip()
+
+
+def mirror():
+    """Where this machine gets Debian from: the first archive of apt that is not for updates."""
+    command = ["apt-get", "indextargets", "--format", "$(REPO_URI) $(CODENAME)", "Created-By: Packages"]
+    lines = subprocess.check_output(command, text=True).splitlines()
+    for line in lines:
+        uri, codename = line.split()
+        if "-" not in codename:
+            return uri
+    sys.exit("integration: apt knows no Debian archive (apt-get update?)")
+
+
+def directory():
+    """The rootfs; nobody writes to it, containers get an overlay."""
+    cache = os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")
+    made = f"{cache}/hull-integration/{SUITE}-minbase-{architecture()}"
+    if not os.path.isdir(made):
+        print(f"integration: debootstrap {SUITE} into {made}", flush=True)
+        building = f"{made}.{os.getpid()}"
+        os.makedirs(building)
+        command = ["debootstrap", "--variant=minbase", SUITE, building, mirror()]
+        result = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+        if result.returncode:
+            shutil.rmtree(building)
+            sys.exit(f"integration: debootstrap:\n{result.stdout[-2000:]}")
+        for left in ("var/cache/apt/archives", "var/lib/apt/lists"):
+            shutil.rmtree(f"{building}/{left}")
+        os.rename(building, made)
+    return made
+
+
+def image(rootfs, archive):
+    """Writes an OCI archive of one layer that podman and ctr both import as IMAGE."""
+    layer = archive + ".layer"
+    subprocess.run(["tar", "-C", rootfs, "--numeric-owner", "-cf", layer, "."], check=True)
+    with open(layer, "rb") as file:
+        layer_digest = hashlib.file_digest(file, "sha256").hexdigest()
+    config = {
+        "architecture": architecture(),
+        "os": "linux",
+        "config": {"Env": ["PATH=/usr/sbin:/usr/bin:/sbin:/bin"], "Cmd": ["sh"]},
+        "rootfs": {"type": "layers", "diff_ids": [f"sha256:{layer_digest}"]},
+    }
+    media = "application/vnd.oci.image"
+    with tarfile.open(archive, "w") as tar:
+
+        def add(name, data):
+            entry = tarfile.TarInfo(name)
+            entry.size = len(data)
+            tar.addfile(entry, io.BytesIO(data))
+
+        def blob(kind, value):
+            data = json.dumps(value).encode()
+            digest = hashlib.sha256(data).hexdigest()
+            add(f"blobs/sha256/{digest}", data)
+            return {"mediaType": f"{media}.{kind}", "digest": f"sha256:{digest}", "size": len(data)}
+
+        tar.add(layer, f"blobs/sha256/{layer_digest}")
+        described = {
+            "mediaType": f"{media}.layer.v1.tar",
+            "digest": f"sha256:{layer_digest}",
+            "size": os.path.getsize(layer),
+        }
+        manifest = blob(
+            "manifest.v1+json",
+            {
+                "schemaVersion": 2,
+                "mediaType": f"{media}.manifest.v1+json",
+                "config": blob("config.v1+json", config),
+                "layers": [described],
+            },
+        )
+        manifest["annotations"] = {
+            "org.opencontainers.image.ref.name": IMAGE,
+            "io.containerd.image.name": IMAGE,
+        }
+        index = {"schemaVersion": 2, "mediaType": f"{media}.index.v1+json", "manifests": [manifest]}
+        add("index.json", json.dumps(index).encode())
+        add("oci-layout", b'{"imageLayoutVersion": "1.0.0"}')
+    os.unlink(layer)

@@ -1,0 +1,101 @@
+"""A private view of the host, in which engines and runtimes run: own mount, network, pid and
+cgroup namespaces, a cgroup2 mount without v1 beside it, tmpfs over /run, and nothing that is
+written below /etc or /var/lib reaches the host. When its first process ends, all end.
+"""
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+
+INSIDE = "HULL_INTEGRATION_SCRATCH"
+
+
+def enter(argv):
+    """Runs `argv` again inside and returns its exit status; inside, returns the scratch directory."""
+    scratch = os.environ.get(INSIDE)
+    if scratch:
+        return inside(scratch)
+    if os.geteuid() != 0:
+        sys.exit("integration: must be root")
+    cgroup = make_cgroup()
+    scratch = tempfile.mkdtemp(prefix="hull-integration-")
+    # The shell moves itself first: the cgroup namespace's root is the cgroup it is made in.
+    join = 'echo $$ >"$0/cgroup.procs"; exec "$@"'
+    unshare = "unshare --mount --net --pid --cgroup --fork --kill-child --mount-proc".split()
+    status = 1
+    try:
+        process = subprocess.Popen(
+            ["sh", "-c", join, cgroup, *unshare, sys.executable, *argv],
+            env={**os.environ, INSIDE: scratch},
+        )
+        signal.signal(signal.SIGINT, signal.SIG_IGN)  # the terminal sends it to both
+        signal.signal(signal.SIGTERM, lambda *_: process.kill())
+        status = process.wait()
+    finally:
+        shutil.rmtree(scratch)
+        remove_cgroup(cgroup)
+    sys.exit(status if status >= 0 else 128 - status)
+
+
+def cgroup_mount():
+    with open("/proc/self/mountinfo") as mounts:
+        for line in mounts:
+            fields, _, rest = line.partition(" - ")
+            if rest.split()[0] == "cgroup2":
+                return fields.split()[4]
+    sys.exit("integration: no cgroup2 is mounted here")
+
+
+def make_cgroup():
+    """Below the cgroup of this process, whose own settings are left alone."""
+    with open("/proc/self/cgroup") as lines:
+        own = next(line[3:].strip() for line in lines if line.startswith("0::"))
+    cgroup = f"{cgroup_mount()}{own.rstrip('/')}/hull-integration-{os.getpid()}"
+    os.mkdir(cgroup)
+    return cgroup
+
+
+def remove_cgroup(cgroup):
+    for directory, _, _ in os.walk(cgroup, topdown=False):
+        os.rmdir(directory)
+
+
+def inside(scratch):
+    """First process of the pid namespace: it reaps what others leave; a child goes on."""
+    child = os.fork()
+    if child:
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+        while True:
+            pid, status = os.wait()
+            if pid == child:
+                sys.stdout.flush()
+                os._exit(os.waitstatus_to_exitcode(status) & 0xFF)
+    layers = f"{scratch}/layers"  # a tmpfs: its directories can be upper layers anywhere
+    os.mkdir(layers)
+    mount("-t", "tmpfs", "-o", "mode=755", "tmpfs", layers)
+    for directory in ("/etc", "/var/lib"):
+        overlay(directory, directory, layers + directory)
+    mount("-t", "tmpfs", "-o", "mode=755", "tmpfs", "/run")
+    subprocess.run(["umount", "-l", "/sys/fs/cgroup"], check=False)
+    mount("-t", "cgroup2", "cgroup2", "/sys/fs/cgroup")
+    # A cgroup with processes of its own cannot give controllers to those below it.
+    os.mkdir("/sys/fs/cgroup/harness")
+    with open("/sys/fs/cgroup/harness/cgroup.procs", "w") as procs:
+        procs.write("0")
+    subprocess.run(["ip", "link", "set", "lo", "up"], check=True)
+    return scratch
+
+
+def mount(*arguments):
+    subprocess.run(["mount", *arguments], check=True)
+
+
+def overlay(lower, where, layer):
+    """Mounts `lower` at `where` with an upper layer in the directory `layer`, which is made."""
+    os.makedirs(f"{layer}/upper")
+    os.makedirs(f"{layer}/work")
+    options = f"lowerdir={lower},upperdir={layer}/upper,workdir={layer}/work"
+    mount("-t", "overlay", "-o", options, "overlay", where)
