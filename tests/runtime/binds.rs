@@ -76,29 +76,22 @@ fn a_bound_directory_is_that_of_the_host() {
     fs::create_dir(bundle.beside("source")).expect("mkdir");
     fs::write(bundle.beside("source/file"), "text\n").expect("write");
     let _ = bundle.run().ok().prints("text");
-    assert_eq!(
-        fs::read_to_string(bundle.beside("source/reply")).expect("the reply"),
-        "reply\n"
-    );
+    assert_eq!(fs::read_to_string(bundle.beside("source/reply")).expect("the reply"), "reply\n");
 }
 
 fn a_bound_file_is_that_of_the_host() {
     let bundle = bind(Bundle::new(), "file", &["bind"]).script("cat /mnt; echo reply >> /mnt");
     fs::write(bundle.beside("file"), "text\n").expect("write");
     let _ = bundle.run().ok().prints("text");
-    assert_eq!(
-        fs::read_to_string(bundle.beside("file")).expect("the file"),
-        "text\nreply\n"
-    );
+    assert_eq!(fs::read_to_string(bundle.beside("file")).expect("the file"), "text\nreply\n");
     // The mount point that was made is an empty file.
     assert_eq!(bundle.read("mnt"), "");
 }
 
 // "Path values for bind mounts are either absolute or relative to the bundle."
 fn a_source_is_relative_to_the_bundle() {
-    let bundle = Bundle::new()
-        .mount("bind", "data/below", "/mnt", &["bind"])
-        .args(&["cat", "/mnt/file"]);
+    let bundle =
+        Bundle::new().mount("bind", "data/below", "/mnt", &["bind"]).args(&["cat", "/mnt/file"]);
     fs::create_dir_all(bundle.directory().join("data/below")).expect("mkdir");
     fs::write(bundle.directory().join("data/below/file"), "text\n").expect("write");
     let _ = bundle.run().ok().prints("text");
@@ -116,9 +109,8 @@ fn a_bind_is_known_by_its_options_and_not_by_its_type() {
             .args(&["cat", "/mnt/file"]);
         let _ = bundle.run().ok().prints("text");
     }
-    let bundle = bind(Bundle::new(), "source", &["bind"])
-        .without("/mounts/6/type")
-        .args(&["ls", "/mnt"]);
+    let bundle =
+        bind(Bundle::new(), "source", &["bind"]).without("/mounts/6/type").args(&["ls", "/mnt"]);
     fs::create_dir(bundle.beside("source")).expect("mkdir");
     let _ = bundle.run().ok();
 }
@@ -136,10 +128,7 @@ fn a_read_only_bind_of_a_file_refuses_writes() {
     let bundle = bind(Bundle::new(), "file", &["bind", "ro"]).script("echo changed > /mnt");
     fs::write(bundle.beside("file"), "text").expect("write");
     let _ = bundle.run().exits(1).says("read-only");
-    assert_eq!(
-        fs::read_to_string(bundle.beside("file")).expect("the file"),
-        "text"
-    );
+    assert_eq!(fs::read_to_string(bundle.beside("file")).expect("the file"), "text");
 }
 
 fn the_source_stays_writable_on_the_host() {
@@ -154,10 +143,8 @@ fn the_source_stays_writable_on_the_host() {
 }
 
 fn a_bind_of_a_missing_source_is_refused() {
-    let output = bind(Bundle::new(), "missing", &["bind"])
-        .try_create()
-        .refused()
-        .names("/mounts/6");
+    let output =
+        bind(Bundle::new(), "missing", &["bind"]).try_create().refused().names("/mounts/6");
     let _ = output.says("no such file or directory");
 }
 
@@ -175,16 +162,12 @@ fn a_bind_of_a_file_on_a_directory_is_refused() {
     bundle.mkdir("mnt");
     let output = bundle.try_create().refused();
     let text = output.stderr.to_lowercase();
-    assert!(
-        text.contains("not a directory") || text.contains("is a directory"),
-        "{output}"
-    );
+    assert!(text.contains("not a directory") || text.contains("is a directory"), "{output}");
 }
 
 fn a_file_is_bound_through_a_symlink_of_the_rootfs() {
-    let bundle = Bundle::new()
-        .mount("bind", "hosts", "/etc/hosts", &["bind"])
-        .args(&["cat", "/run/hosts"]);
+    let bundle =
+        Bundle::new().mount("bind", "hosts", "/etc/hosts", &["bind"]).args(&["cat", "/run/hosts"]);
     fs::write(bundle.directory().join("hosts"), "text\n").expect("write");
     bundle.write("run/hosts", "");
     bundle.link("../run/hosts", "etc/hosts");
@@ -193,21 +176,14 @@ fn a_file_is_bound_through_a_symlink_of_the_rootfs() {
 
 // /etc/resolv.conf of a systemd image, when the file that it names does not exist.
 fn a_file_is_bound_through_a_dangling_symlink_of_the_rootfs() {
-    for target in [
-        "../run/x/resolv.conf",
-        "/run/x/resolv.conf",
-        "../../../../run/x/resolv.conf",
-    ] {
+    for target in ["../run/x/resolv.conf", "/run/x/resolv.conf", "../../../../run/x/resolv.conf"] {
         let bundle = Bundle::new().mount("bind", "resolv", "/etc/resolv.conf", &["bind", "ro"]);
         let bundle = bundle.args(&["cat", "/etc/resolv.conf"]);
         fs::write(bundle.directory().join("resolv"), "nameserver 10.0.0.1\n").expect("write");
         bundle.link(target, "etc/resolv.conf");
         let _ = bundle.run().ok().prints("nameserver 10.0.0.1");
         assert_eq!(bundle.read("run/x/resolv.conf"), "", "{target}");
-        assert!(
-            bundle.rootfs().join("etc/resolv.conf").is_symlink(),
-            "{target}"
-        );
+        assert!(bundle.rootfs().join("etc/resolv.conf").is_symlink(), "{target}");
     }
 }
 
@@ -223,9 +199,7 @@ fn a_directory_is_bound_through_a_symlink_that_climbs_out() {
 }
 
 fn a_source_that_is_a_symlink_is_followed_on_the_host() {
-    let bundle = Bundle::new()
-        .mount("bind", "link", "/mnt", &["bind"])
-        .args(&["cat", "/mnt/file"]);
+    let bundle = Bundle::new().mount("bind", "link", "/mnt", &["bind"]).args(&["cat", "/mnt/file"]);
     fs::create_dir(bundle.directory().join("data")).expect("mkdir");
     fs::write(bundle.directory().join("data/file"), "text\n").expect("write");
     std::os::unix::fs::symlink("data", bundle.directory().join("link")).expect("symlink");
@@ -237,10 +211,7 @@ fn a_bind_without_rbind_has_no_mounts_below() {
     tree(&bundle, MountFlags::empty(), MountFlags::empty());
     let mountinfo = mountinfo::of(bind(bundle, "source", &["bind"]));
     assert!(Mounted::find(&mountinfo, "/mnt").is_some(), "{mountinfo}");
-    assert!(
-        Mounted::find(&mountinfo, "/mnt/sub").is_none(),
-        "{mountinfo}"
-    );
+    assert!(Mounted::find(&mountinfo, "/mnt/sub").is_none(), "{mountinfo}");
 }
 
 fn an_rbind_has_the_mounts_below() {
@@ -255,24 +226,10 @@ fn a_read_only_rbind_leaves_the_mounts_below_writable() {
 
 // "Recursive ro" and its kin: "These AT_RECURSIVE options need kernel 5.12 or later."
 fn recursive_words_reach_the_mounts_below() {
-    for word in [
-        "ro",
-        "nosuid",
-        "nodev",
-        "noexec",
-        "noatime",
-        "nodiratime",
-        "nosymfollow",
-    ] {
-        let (top, below) = bound_tree(
-            MountFlags::empty(),
-            MountFlags::empty(),
-            &["rbind", &format!("r{word}")],
-        );
-        assert!(
-            top.has(word) && below.has(word),
-            "r{word}: {top:?} {below:?}"
-        );
+    for word in ["ro", "nosuid", "nodev", "noexec", "noatime", "nodiratime", "nosymfollow"] {
+        let (top, below) =
+            bound_tree(MountFlags::empty(), MountFlags::empty(), &["rbind", &format!("r{word}")]);
+        assert!(top.has(word) && below.has(word), "r{word}: {top:?} {below:?}");
     }
 }
 
@@ -297,10 +254,7 @@ fn recursive_opposites_clear_the_mounts_below() {
         }
     }
     let (top, below) = bound_tree(MountFlags::NOSUID, MountFlags::NOSUID, &["rbind"]);
-    assert!(
-        top.has("nosuid") && below.has("nosuid"),
-        "{top:?} {below:?}"
-    );
+    assert!(top.has("nosuid") && below.has("nosuid"), "{top:?} {below:?}");
 }
 
 fn recursive_access_time_words_reach_the_mounts_below() {
@@ -314,10 +268,7 @@ fn recursive_access_time_words_reach_the_mounts_below() {
     ] {
         let (top, below) = bound_tree(flags, flags, &["rbind", word]);
         for mounted in [top, below] {
-            assert!(
-                mounted.has(present) && !mounted.has(absent),
-                "{word}: {mounted:?}"
-            );
+            assert!(mounted.has(present) && !mounted.has(absent), "{word}: {mounted:?}");
         }
     }
 }
@@ -363,12 +314,7 @@ fn a_bind_keeps_the_flags_of_its_source() {
     let flags = MountFlags::NOSUID | MountFlags::NODEV | MountFlags::NOATIME;
     let (top, below) = bound_tree(flags, flags, &["rbind"]);
     for mounted in [top, below] {
-        assert!(
-            ["nosuid", "nodev", "noatime"]
-                .iter()
-                .all(|word| mounted.has(word)),
-            "{mounted:?}"
-        );
+        assert!(["nosuid", "nodev", "noatime"].iter().all(|word| mounted.has(word)), "{mounted:?}");
     }
 }
 
@@ -381,11 +327,7 @@ fn a_flag_of_the_source_can_be_cleared() {
 fn filesystem_data_on_a_bind_is_refused() {
     let bundle = bind(Bundle::new(), "source", &["bind", "size=1m"]);
     fs::create_dir(bundle.beside("source")).expect("mkdir");
-    let _ = bundle
-        .try_create()
-        .refused()
-        .names("/mounts/6")
-        .says("size=1m");
+    let _ = bundle.try_create().refused().names("/mounts/6").says("size=1m");
 }
 
 /// A container that waits with a tmpfs of the host bound on /mnt; the host's directory.
@@ -402,14 +344,8 @@ fn the_container_sees_a_late_mount(options: &[&str]) -> bool {
     let bundle = bind(Bundle::new(), "source", options).args(&["sleep", "1000"]);
     let source = shared_source(&bundle);
     let container = bundle.create().start();
-    rustix::mount::mount(
-        "late",
-        source.join("late"),
-        "tmpfs",
-        MountFlags::empty(),
-        None,
-    )
-    .expect("mount");
+    rustix::mount::mount("late", source.join("late"), "tmpfs", MountFlags::empty(), None)
+        .expect("mount");
     Mounted::find(&container.proc("mountinfo"), "/mnt/late").is_some()
 }
 
@@ -429,11 +365,9 @@ fn the_host_sees_the_containers_mount(options: &[&str]) -> bool {
     // As CRI-O writes it for a volume with bidirectional propagation.
     let bundle = bind(Bundle::new(), "source", options).set("/linux/rootfsPropagation", "rshared");
     let bundle = bundle.set("/process/noNewPrivileges", false);
-    let bundle = ["bounding", "effective", "permitted"]
-        .iter()
-        .fold(bundle, |bundle, set| {
-            bundle.set(&format!("/process/capabilities/{set}/-"), "CAP_SYS_ADMIN")
-        });
+    let bundle = ["bounding", "effective", "permitted"].iter().fold(bundle, |bundle, set| {
+        bundle.set(&format!("/process/capabilities/{set}/-"), "CAP_SYS_ADMIN")
+    });
     let done = bundle.fifo("done");
     let bundle = bundle.script("mount -t tmpfs inner /mnt/late && echo done > /done; sleep 1000");
     let source = shared_source(&bundle);
@@ -475,12 +409,7 @@ fn a_device_is_bound_as_a_file() {
 fn a_bind_of_the_rootfs_parent_does_not_loop() {
     let bundle = Bundle::new();
     let directory = bundle.directory();
-    let bundle = bundle.mount(
-        "bind",
-        directory.to_str().expect("UTF-8"),
-        "/mnt",
-        &["rbind", "ro"],
-    );
+    let bundle = bundle.mount("bind", directory.to_str().expect("UTF-8"), "/mnt", &["rbind", "ro"]);
     let _ = bundle
         .args(&["ls", "/mnt/rootfs/bin/busybox"])
         .run()

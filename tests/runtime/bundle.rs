@@ -88,11 +88,8 @@ impl Bundle {
         for path in ["proc", "dev", "sys", "tmp", "etc", "usr"] {
             fs::create_dir(bundle.rootfs().join(path)).expect("create the rootfs");
         }
-        fs::set_permissions(
-            bundle.rootfs().join("tmp"),
-            fs::Permissions::from_mode(0o1777),
-        )
-        .expect("chmod");
+        fs::set_permissions(bundle.rootfs().join("tmp"), fs::Permissions::from_mode(0o1777))
+            .expect("chmod");
         let busybox = bundle.rootfs().join("bin/busybox");
         if fs::hard_link(template.join("busybox"), &busybox).is_ok() {
             for applet in APPLETS {
@@ -161,17 +158,14 @@ impl Bundle {
     /// The same bundle without a namespace of this type.
     pub fn without_namespace(self, kind: &str) -> Self {
         self.edit(|config| {
-            let namespaces = config["linux"]["namespaces"]
-                .as_array_mut()
-                .expect("namespaces");
+            let namespaces = config["linux"]["namespaces"].as_array_mut().expect("namespaces");
             namespaces.retain(|namespace| namespace["type"] != kind);
         })
     }
 
     /// The same bundle that joins a namespace of this type instead of making one.
     pub fn join(self, kind: &str, path: &str) -> Self {
-        self.without_namespace(kind)
-            .set("/linux/namespaces/-", json!({"type": kind, "path": path}))
+        self.without_namespace(kind).set("/linux/namespaces/-", json!({"type": kind, "path": path}))
     }
 
     /// The same bundle for a container that runs this program.
@@ -285,20 +279,11 @@ impl Bundle {
     /// `create` that must succeed, with further options.
     pub fn create_with(&self, options: &[&str]) -> Created<'_> {
         let output = self.try_create_with(options).ok();
-        let pid = self.state()["pid"]
-            .as_i64()
-            .and_then(|pid| i32::try_from(pid).ok())
-            .expect("a pid");
+        let pid =
+            self.state()["pid"].as_i64().and_then(|pid| i32::try_from(pid).ok()).expect("a pid");
         let pidfd = call::pidfd(pid);
-        self.pidfds
-            .borrow_mut()
-            .extend(pidfd.as_ref().and_then(|pidfd| pidfd.try_clone().ok()));
-        Created {
-            bundle: self,
-            pid,
-            pidfd,
-            output,
-        }
+        self.pidfds.borrow_mut().extend(pidfd.as_ref().and_then(|pidfd| pidfd.try_clone().ok()));
+        Created { bundle: self, pid, pidfd, output }
     }
 
     pub fn try_create(&self) -> Output {
@@ -335,10 +320,7 @@ impl Bundle {
     }
 
     pub fn status(&self) -> String {
-        self.state()["status"]
-            .as_str()
-            .expect("a status")
-            .to_owned()
+        self.state()["status"].as_str().expect("a status").to_owned()
     }
 
     /// The processes that a call of this test's runtime left, or that are in the container's cgroup.
@@ -368,10 +350,7 @@ impl Bundle {
         let mountinfo = fs::read_to_string("/proc/self/mountinfo").expect("mountinfo");
         let directory = format!("{}/", self.directory.display());
         let points = mountinfo.lines().filter_map(|line| line.split(' ').nth(4));
-        points
-            .filter(|point| point.starts_with(&directory))
-            .map(str::to_owned)
-            .collect()
+        points.filter(|point| point.starts_with(&directory)).map(str::to_owned).collect()
     }
 }
 
@@ -424,26 +403,18 @@ impl Created<'_> {
 
     /// Waits until the container process has ended.
     pub fn ended(&self) {
-        let ended = self
-            .pidfd
-            .as_ref()
-            .is_none_or(|pidfd| call::readable(pidfd, call::limit()));
+        let ended = self.pidfd.as_ref().is_none_or(|pidfd| call::readable(pidfd, call::limit()));
         assert!(ended, "the container process {} has not ended", self.pid);
     }
 
     /// Waits for the end of the container process; its exit code, or 128 + signal.
     pub fn exit_code(&self) -> i32 {
         self.ended();
-        let pidfd = self
-            .pidfd
-            .as_ref()
-            .expect("the process was there after create");
+        let pidfd = self.pidfd.as_ref().expect("the process was there after create");
         let status = rustix::process::waitid(WaitId::PidFd(pidfd.as_fd()), WaitIdOptions::EXITED)
             .expect("waitid")
             .expect("it has ended");
-        status
-            .exit_status()
-            .unwrap_or_else(|| 128 + status.terminating_signal().unwrap_or(0))
+        status.exit_status().unwrap_or_else(|| 128 + status.terminating_signal().unwrap_or(0))
     }
 
     /// What the container has written to its standard output.
@@ -469,10 +440,8 @@ impl Created<'_> {
     /// A line of /proc/PID/status.
     pub fn status_line(&self, name: &str) -> String {
         let status = self.proc("status");
-        let line = status
-            .lines()
-            .find_map(|line| line.strip_prefix(&format!("{name}:")))
-            .expect(name);
+        let line =
+            status.lines().find_map(|line| line.strip_prefix(&format!("{name}:"))).expect(name);
         line.trim().to_owned()
     }
 }
@@ -533,18 +502,14 @@ fn engine_config(id: &str) -> Value {
 /// A process that has not ended (a zombie has).
 fn is_alive(pid: i32) -> bool {
     let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
-    stat.rsplit(") ")
-        .next()
-        .is_some_and(|rest| !rest.is_empty() && !rest.starts_with(['Z', 'X']))
+    stat.rsplit(") ").next().is_some_and(|rest| !rest.is_empty() && !rest.starts_with(['Z', 'X']))
 }
 
 /// The host's cgroup hierarchies.
 pub fn cgroup_mounts() -> Vec<PathBuf> {
     let mountinfo = fs::read_to_string("/proc/self/mountinfo").expect("mountinfo");
-    let cgroup = |line: &&str| {
-        line.split_once(" - ")
-            .is_some_and(|(_, rest)| rest.starts_with("cgroup"))
-    };
+    let cgroup =
+        |line: &&str| line.split_once(" - ").is_some_and(|(_, rest)| rest.starts_with("cgroup"));
     mountinfo
         .lines()
         .filter(cgroup)
@@ -578,14 +543,7 @@ fn contains(text: &[u8], part: &[u8]) -> bool {
 
 /// A program that is sent to the host's shell, for the tests' own purposes.
 pub fn shell(script: &str) -> String {
-    let output = Command::new("sh")
-        .args(["-c", script])
-        .output()
-        .expect("sh");
-    assert!(
-        output.status.success(),
-        "{script}: {}",
-        String::from_utf8_lossy(&output.stderr)
-    );
+    let output = Command::new("sh").args(["-c", script]).output().expect("sh");
+    assert!(output.status.success(), "{script}: {}", String::from_utf8_lossy(&output.stderr));
     String::from_utf8_lossy(&output.stdout).into_owned()
 }

@@ -21,17 +21,12 @@ pub fn runtime() -> PathBuf {
 
 /// Another runtime is under test: its error format and JSON pointers are not looked at.
 pub fn is_peer() -> bool {
-    !runtime()
-        .file_name()
-        .is_some_and(|name| name.to_string_lossy().contains("hull"))
+    !runtime().file_name().is_some_and(|name| name.to_string_lossy().contains("hull"))
 }
 
 /// How long one call may take.
 pub fn limit() -> Duration {
-    let slow = std::env::var("HULL_TEST_SLOW")
-        .ok()
-        .and_then(|slow| slow.parse().ok())
-        .unwrap_or(1);
+    let slow = std::env::var("HULL_TEST_SLOW").ok().and_then(|slow| slow.parse().ok()).unwrap_or(1);
     Duration::from_secs(20) * slow
 }
 
@@ -45,11 +40,8 @@ pub fn find_program(name: &str) -> Option<PathBuf> {
 
 /// A program run to its end on the host, for a test's own purposes; its output. Panics if it fails.
 pub fn host(argv: &[&str]) -> String {
-    let output = Command::new(argv[0])
-        .args(&argv[1..])
-        .stdin(Stdio::null())
-        .output()
-        .expect(argv[0]);
+    let output =
+        Command::new(argv[0]).args(&argv[1..]).stdin(Stdio::null()).output().expect(argv[0]);
     assert!(
         output.status.success(),
         "{argv:?}: {} {}",
@@ -64,10 +56,8 @@ pub fn readable(fd: impl AsFd, limit: Duration) -> bool {
     let end = Instant::now() + limit;
     loop {
         let left = end.saturating_duration_since(Instant::now());
-        let left = Timespec {
-            tv_sec: left.as_secs().cast_signed(),
-            tv_nsec: left.subsec_nanos().into(),
-        };
+        let left =
+            Timespec { tv_sec: left.as_secs().cast_signed(), tv_nsec: left.subsec_nanos().into() };
         match rustix::event::poll(&mut [PollFd::new(&fd, PollFlags::IN)], Some(&left)) {
             Err(rustix::io::Errno::INTR) => {}
             ready => return ready.expect("poll") > 0,
@@ -97,11 +87,7 @@ impl Call {
         let number = COUNT.fetch_add(1, Ordering::Relaxed);
         let mut command = Command::new(&argv[0]);
         let path = std::env::var_os("PATH").unwrap_or_default();
-        command
-            .args(&argv[1..])
-            .stdin(Stdio::null())
-            .env_clear()
-            .env("PATH", path);
+        command.args(&argv[1..]).stdin(Stdio::null()).env_clear().env("PATH", path);
         Self {
             command,
             argv: argv
@@ -129,8 +115,7 @@ impl Call {
     pub fn stdin(mut self, text: &str) -> Self {
         let path = self.stdout.with_extension("stdin");
         fs::write(&path, text).expect("write the input");
-        self.command
-            .stdin(File::open(path).expect("open the input"));
+        self.command.stdin(File::open(path).expect("open the input"));
         self
     }
 
@@ -145,26 +130,14 @@ impl Call {
     /// Starts it.
     pub fn begin(mut self) -> Running {
         let file = |path: &Path| {
-            OpenOptions::new()
-                .create(true)
-                .append(true)
-                .open(path)
-                .expect("open the output file")
+            OpenOptions::new().create(true).append(true).open(path).expect("open the output file")
         };
         let (stdout, stderr) = (file(&self.stdout), file(&self.stderr));
         if !self.own_streams {
             self.command.stdout(stdout).stderr(stderr);
         }
-        let child = self
-            .command
-            .spawn()
-            .unwrap_or_else(|error| panic!("{}: {error}", self.argv));
-        Running {
-            child,
-            argv: self.argv,
-            stdout: self.stdout,
-            stderr: self.stderr,
-        }
+        let child = self.command.spawn().unwrap_or_else(|error| panic!("{}: {error}", self.argv));
+        Running { child, argv: self.argv, stdout: self.stdout, stderr: self.stderr }
     }
 
     /// Runs it to its end.
@@ -206,9 +179,7 @@ impl Running {
         let output = Output {
             argv: self.argv.clone(),
             path: self.stdout.clone(),
-            code: status
-                .code()
-                .unwrap_or_else(|| 1000 + status.signal().unwrap_or(0)),
+            code: status.code().unwrap_or_else(|| 1000 + status.signal().unwrap_or(0)),
             stdout: read(&self.stdout),
             stderr: read(&self.stderr),
         };
@@ -271,11 +242,8 @@ impl Output {
     pub fn refused(self) -> Self {
         assert!(self.code == 1, "expected to be refused: {self}");
         if !is_peer() {
-            let lines: Vec<_> = self
-                .stderr
-                .lines()
-                .filter(|line| !line.starts_with("warning: "))
-                .collect();
+            let lines: Vec<_> =
+                self.stderr.lines().filter(|line| !line.starts_with("warning: ")).collect();
             assert!(
                 lines.len() == 1 && lines[0].starts_with("error: "),
                 "expected one line that begins with `error: `: {self}"
@@ -286,10 +254,7 @@ impl Output {
 
     /// The error names this field of config.json, or another word of hull's own.
     pub fn names(self, pointer: &str) -> Self {
-        assert!(
-            is_peer() || self.mentions(pointer),
-            "expected {pointer:?} on stderr: {self}"
-        );
+        assert!(is_peer() || self.mentions(pointer), "expected {pointer:?} on stderr: {self}");
         self
     }
 

@@ -66,11 +66,7 @@ pub fn trials(tables: &[Table]) -> Vec<Trial> {
         let file = table.file.rsplit("::").next().unwrap_or(table.file);
         for case in table.cases {
             let body = case.body;
-            let missing = table
-                .needs
-                .iter()
-                .chain(case.needs)
-                .find_map(|need| need.missing());
+            let missing = table.needs.iter().chain(case.needs).find_map(|need| need.missing());
             let trial = Trial::test(format!("{file}::{}", case.name), move || {
                 body();
                 Ok(())
@@ -88,24 +84,19 @@ impl Need {
     /// Why this host does not meet the need.
     fn missing(self) -> Option<String> {
         let (met, reason) = match self {
-            Need::Root => (
-                rustix::process::geteuid().is_root(),
-                "needs root".to_owned(),
-            ),
+            Need::Root => (rustix::process::geteuid().is_root(), "needs root".to_owned()),
             Need::Busybox => (
                 call::find_program("busybox").is_some_and(|path| is_static(&path)),
                 "needs busybox-static".to_owned(),
             ),
             Need::Program(name) => (call::find_program(name).is_some(), format!("needs {name}")),
-            Need::Kernel(major, minor) => (
-                kernel() >= (major, minor),
-                format!("needs Linux {major}.{minor}"),
-            ),
+            Need::Kernel(major, minor) => {
+                (kernel() >= (major, minor), format!("needs Linux {major}.{minor}"))
+            }
             Need::File(path) => (Path::new(path).exists(), format!("needs {path}")),
-            Need::NoFile(path) => (
-                !Path::new(path).exists(),
-                format!("needs a host without {path}"),
-            ),
+            Need::NoFile(path) => {
+                (!Path::new(path).exists(), format!("needs a host without {path}"))
+            }
             Need::Hull(why) => (!call::is_peer(), format!("other runtime: {why}")),
         };
         (!met).then_some(reason)
@@ -117,16 +108,13 @@ fn is_static(program: &Path) -> bool {
     Command::new("ldd")
         .arg(program)
         .output()
-        .map_or(true, |ldd| {
-            !String::from_utf8_lossy(&ldd.stdout).contains("=>")
-        })
+        .map_or(true, |ldd| !String::from_utf8_lossy(&ldd.stdout).contains("=>"))
 }
 
 fn kernel() -> (u32, u32) {
     let uname = rustix::system::uname();
     let release = uname.release().to_string_lossy();
-    let mut numbers = release
-        .split(|c: char| !c.is_ascii_digit())
-        .filter_map(|number| number.parse().ok());
+    let mut numbers =
+        release.split(|c: char| !c.is_ascii_digit()).filter_map(|number| number.parse().ok());
     (numbers.next().unwrap_or(0), numbers.next().unwrap_or(0))
 }

@@ -19,12 +19,7 @@ table!(Root, Busybox;
 const SETS: &str = "grep -E '^Cap(Inh|Prm|Eff|Bnd|Amb)' /proc/self/status | tr -d '\\t'";
 
 fn mask(numbers: &[u32]) -> String {
-    format!(
-        "{:016x}",
-        numbers
-            .iter()
-            .fold(0_u64, |mask, number| mask | 1 << number)
-    )
+    format!("{:016x}", numbers.iter().fold(0_u64, |mask, number| mask | 1 << number))
 }
 
 // "effective", "bounding", "inheritable", "permitted", "ambient": arrays "of capabilities that are kept for the
@@ -53,16 +48,12 @@ fn each_capability_set_is_that_of_the_config() {
 }
 
 fn no_capabilities_leave_all_sets_empty() {
-    let bundle = Bundle::new()
-        .set("/process/capabilities", json!({}))
-        .script(SETS);
+    let bundle = Bundle::new().set("/process/capabilities", json!({})).script(SETS);
     for line in bundle.run().ok().lines() {
         assert!(line.ends_with(":0000000000000000"), "{line}");
     }
-    let _ = Bundle::new()
-        .set("/process/capabilities", json!({}))
-        .args(&["chown", "1", "/tmp"])
-        .run();
+    let _ =
+        Bundle::new().set("/process/capabilities", json!({})).args(&["chown", "1", "/tmp"]).run();
 }
 
 fn a_user_that_is_not_root_keeps_the_ambient_capabilities() {
@@ -72,40 +63,22 @@ fn a_user_that_is_not_root_keeps_the_ambient_capabilities() {
         .set("/process/capabilities", capabilities)
         .set("/process/user", json!({"uid": 7, "gid": 7}));
     let output = bundle.script(SETS).run().ok();
-    assert!(
-        output
-            .lines()
-            .iter()
-            .all(|line| line.ends_with(&mask(&[10]))),
-        "{output}"
-    );
+    assert!(output.lines().iter().all(|line| line.ends_with(&mask(&[10]))), "{output}");
 }
 
 fn a_user_that_is_not_root_has_none_without_ambient() {
-    let bundle = Bundle::new()
-        .set("/process/user", json!({"uid": 7, "gid": 7}))
-        .script(SETS);
+    let bundle = Bundle::new().set("/process/user", json!({"uid": 7, "gid": 7})).script(SETS);
     let output = bundle.run().ok();
-    for line in output
-        .lines()
-        .iter()
-        .filter(|line| !line.starts_with("CapBnd"))
-    {
+    for line in output.lines().iter().filter(|line| !line.starts_with("CapBnd")) {
         assert!(line.ends_with(&mask(&[])), "{output}");
     }
 }
 
 fn the_bounding_set_limits_what_a_program_can_gain() {
     let set = json!(["CAP_CHOWN"]);
-    let bundle = Bundle::new().set(
-        "/process/capabilities",
-        json!({"bounding": set, "permitted": set, "effective": set}),
-    );
-    let output = bundle
-        .set("/process/noNewPrivileges", false)
-        .script(SETS)
-        .run()
-        .ok();
+    let bundle = Bundle::new()
+        .set("/process/capabilities", json!({"bounding": set, "permitted": set, "effective": set}));
+    let output = bundle.set("/process/noNewPrivileges", false).script(SETS).run().ok();
     assert_eq!(output.lines()[1], format!("CapPrm:{}", mask(&[0])));
     assert_eq!(output.lines()[3], format!("CapBnd:{}", mask(&[0])));
 }
@@ -114,10 +87,8 @@ fn the_bounding_set_limits_what_a_program_can_gain() {
 // warning by the runtime."
 fn an_unknown_capability_is_a_warning() {
     let set = json!(["CAP_CHOWN", "CAP_FLY"]);
-    let bundle = Bundle::new().set(
-        "/process/capabilities",
-        json!({"bounding": set, "permitted": set, "effective": set}),
-    );
+    let bundle = Bundle::new()
+        .set("/process/capabilities", json!({"bounding": set, "permitted": set, "effective": set}));
     let output = bundle.script(SETS).run().ok();
     assert_eq!(output.lines()[1], format!("CapPrm:{}", mask(&[0])));
     let _ = output.says("CAP_FLY");
@@ -126,13 +97,9 @@ fn an_unknown_capability_is_a_warning() {
 fn a_capability_that_cannot_be_granted_is_a_warning() {
     // The runtime itself has lost CAP_SYS_TIME.
     let set = json!(["CAP_CHOWN", "CAP_SYS_TIME"]);
-    let bundle = Bundle::new().set(
-        "/process/capabilities",
-        json!({"bounding": set, "permitted": set, "effective": set}),
-    );
-    let bundle = bundle
-        .through(&["setpriv", "--bounding-set", "-sys_time"])
-        .script(SETS);
+    let bundle = Bundle::new()
+        .set("/process/capabilities", json!({"bounding": set, "permitted": set, "effective": set}));
+    let bundle = bundle.through(&["setpriv", "--bounding-set", "-sys_time"]).script(SETS);
     let output = bundle.run().ok();
     assert_eq!(output.lines()[1], format!("CapPrm:{}", mask(&[0])));
     let _ = output.names("CAP_SYS_TIME");
@@ -145,10 +112,8 @@ fn a_capability_of_the_config_can_be_used() {
         .ok()
         .prints("5");
     let set = json!(["CAP_KILL"]);
-    let bundle = Bundle::new().set(
-        "/process/capabilities",
-        json!({"bounding": set, "permitted": set, "effective": set}),
-    );
+    let bundle = Bundle::new()
+        .set("/process/capabilities", json!({"bounding": set, "permitted": set, "effective": set}));
     let output = bundle.script("touch /file && chown 5 /file").run().exits(1);
     let _ = output.says("not permitted");
 }

@@ -24,11 +24,7 @@ impl Fifo {
             Mode::empty(),
         )
         .expect("open the fifo");
-        Self {
-            fd,
-            path: path.to_owned(),
-            rest: RefCell::default(),
-        }
+        Self { fd, path: path.to_owned(), rest: RefCell::default() }
     }
 
     pub fn path(&self) -> String {

@@ -64,9 +64,7 @@ fn the_state_names_version_id_status_pid_and_bundle() {
     bundle.create();
     let state = bundle.state();
     assert!(
-        state["ociVersion"]
-            .as_str()
-            .is_some_and(|version| version.starts_with("1.")),
+        state["ociVersion"].as_str().is_some_and(|version| version.starts_with("1.")),
         "{state}"
     );
     assert_eq!(state["id"], bundle.id());
@@ -74,27 +72,15 @@ fn the_state_names_version_id_status_pid_and_bundle() {
     assert!(state["pid"].as_i64().is_some_and(|pid| pid > 1), "{state}");
     assert_eq!(state["bundle"], bundle.directory().to_str().expect("UTF-8"));
     // What CRI-O and `list` readers want besides.
-    assert!(
-        state["created"]
-            .as_str()
-            .is_some_and(|time| time.contains('T')),
-        "{state}"
-    );
-    assert!(
-        state["rootfs"]
-            .as_str()
-            .is_some_and(|path| path.ends_with("/rootfs")),
-        "{state}"
-    );
+    assert!(state["created"].as_str().is_some_and(|time| time.contains('T')), "{state}");
+    assert!(state["rootfs"].as_str().is_some_and(|path| path.ends_with("/rootfs")), "{state}");
     assert!(state["owner"].is_string(), "{state}");
 }
 
 // "annotations (map, OPTIONAL) contains the list of annotations associated with the container."
 fn the_state_carries_the_annotations() {
-    let bundle = Bundle::new().set(
-        "/annotations",
-        json!({"com.example.key": "a value", "com.example.empty": ""}),
-    );
+    let bundle = Bundle::new()
+        .set("/annotations", json!({"com.example.key": "a value", "com.example.empty": ""}));
     bundle.create();
     let annotations = &bundle.state()["annotations"];
     assert_eq!(annotations["com.example.key"], "a value");
@@ -122,9 +108,7 @@ fn create_does_not_run_the_program() {
 
 // "Any updates to config.json after this step MUST NOT affect the container."
 fn a_config_changed_after_create_has_no_effect() {
-    let bundle = Bundle::new()
-        .script("echo first; echo $NAME")
-        .set("/process/env/-", "NAME=old");
+    let bundle = Bundle::new().script("echo first; echo $NAME").set("/process/env/-", "NAME=old");
     let container = bundle.create();
     let changed = bundle
         .config
@@ -157,20 +141,14 @@ fn start_returns_after_the_program_was_executed() {
 fn start_of_a_running_container_is_refused() {
     let bundle = Bundle::new().args(&["sleep", "1000"]);
     bundle.create().start();
-    let _ = bundle
-        .try_start()
-        .refused()
-        .says("cannot start an already running container");
+    let _ = bundle.try_start().refused().says("cannot start an already running container");
     assert_eq!(bundle.status(), "running");
 }
 
 fn start_of_a_stopped_container_is_refused() {
     let bundle = Bundle::new();
     bundle.create().start().ended();
-    let _ = bundle
-        .try_start()
-        .refused()
-        .says("cannot start a container that has stopped");
+    let _ = bundle.try_start().refused().says("cannot start a container that has stopped");
     assert_eq!(bundle.status(), "stopped");
 }
 
@@ -180,10 +158,7 @@ fn start_of_a_missing_container_is_refused() {
 
 // "Attempting to query a container that does not exist MUST generate an error."
 fn state_of_a_missing_container_is_refused() {
-    let _ = Bundle::new()
-        .operate(&["state"])
-        .refused()
-        .says("container does not exist");
+    let _ = Bundle::new().operate(&["state"]).refused().says("container does not exist");
 }
 
 // "If the ID provided is not unique across all containers within the scope of the runtime [...] a new container MUST
@@ -191,16 +166,9 @@ fn state_of_a_missing_container_is_refused() {
 fn a_second_create_of_the_id_is_refused_and_the_first_lives() {
     let bundle = Bundle::new().args(&["sleep", "1000"]);
     let first = bundle.create();
-    let _ = bundle
-        .try_create()
-        .refused()
-        .says("container with given id already exists");
+    let _ = bundle.try_create().refused().says("container with given id already exists");
     bundle.start();
-    let _ = bundle
-        .call_with("run", &[])
-        .finish()
-        .refused()
-        .says("already exists");
+    let _ = bundle.call_with("run", &[]).finish().refused().says("already exists");
     let state = bundle.state();
     assert_eq!(state["status"], "running");
     assert_eq!(state["pid"], first.pid);
@@ -320,9 +288,11 @@ fn delete_force_of_a_missing_container_succeeds() {
 
 // "Note that resources associated with the container, but not created by this container, MUST NOT be deleted."
 fn delete_keeps_what_create_did_not_make() {
-    let bundle = Bundle::new()
-        .mount("bind", "shared", "/shared", &["bind"])
-        .args(&["touch", "/shared/file", "/file"]);
+    let bundle = Bundle::new().mount("bind", "shared", "/shared", &["bind"]).args(&[
+        "touch",
+        "/shared/file",
+        "/file",
+    ]);
     std::fs::create_dir(bundle.directory().join("shared")).expect("mkdir");
     bundle.create().start().ended();
     let _ = bundle.delete().ok();
@@ -333,25 +303,14 @@ fn delete_keeps_what_create_did_not_make() {
 
 fn run_passes_the_exit_code_on() {
     for code in [0, 1, 42, 255] {
-        let _ = Bundle::new()
-            .script(&format!("exit {code}"))
-            .run()
-            .exits(code);
+        let _ = Bundle::new().script(&format!("exit {code}")).run().exits(code);
     }
 }
 
 fn run_passes_a_signal_on_as_128_and_its_number() {
     // Without a new pid namespace: an init of one does not die from a signal of its own.
-    let _ = Bundle::new()
-        .without_namespace("pid")
-        .script("kill -TERM $$")
-        .run()
-        .exits(128 + 15);
-    let _ = Bundle::new()
-        .without_namespace("pid")
-        .script("kill -KILL $$")
-        .run()
-        .exits(128 + 9);
+    let _ = Bundle::new().without_namespace("pid").script("kill -TERM $$").run().exits(128 + 15);
+    let _ = Bundle::new().without_namespace("pid").script("kill -KILL $$").run().exits(128 + 9);
 }
 
 fn run_leaves_nothing_behind() {
@@ -378,12 +337,9 @@ fn run_detached_returns_while_the_program_runs() {
 
 fn run_forwards_signals_to_the_container() {
     use rustix::process::Signal;
-    for (name, signal) in [
-        ("TERM", Signal::TERM),
-        ("HUP", Signal::HUP),
-        ("USR2", Signal::USR2),
-        ("INT", Signal::INT),
-    ] {
+    for (name, signal) in
+        [("TERM", Signal::TERM), ("HUP", Signal::HUP), ("USR2", Signal::USR2), ("INT", Signal::INT)]
+    {
         let bundle = Bundle::new();
         let ready = bundle.fifo("ready");
         let bundle = bundle.script(&format!(
@@ -411,12 +367,7 @@ fn the_root_of_another_call_does_not_know_the_container() {
     bundle.create();
     let other = bundle.beside("other");
     let _ = bundle
-        .bare(&[
-            "--root",
-            other.to_str().expect("UTF-8"),
-            "state",
-            bundle.id(),
-        ])
+        .bare(&["--root", other.to_str().expect("UTF-8"), "state", bundle.id()])
         .finish()
         .refused();
 }
@@ -424,11 +375,7 @@ fn the_root_of_another_call_does_not_know_the_container() {
 /// No process, no cgroup, no mount and no file of the state directory.
 pub fn assert_nothing_left(bundle: &Bundle) {
     assert_eq!(bundle.processes(), [0; 0], "processes");
-    assert_eq!(
-        bundle.cgroups(),
-        [""; 0].map(std::path::PathBuf::from),
-        "cgroups"
-    );
+    assert_eq!(bundle.cgroups(), [""; 0].map(std::path::PathBuf::from), "cgroups");
     assert_eq!(bundle.mounts(), [""; 0], "mounts");
     let state = std::fs::read_dir(bundle.root()).map_or(0, Iterator::count);
     assert_eq!(state, 0, "entries of the state directory");

@@ -8,11 +8,16 @@ mod binds;
 mod bundle;
 mod call;
 mod case;
+mod cgroup;
 mod credentials;
+mod devices;
 mod fifo;
+mod hooks;
 mod lifecycle;
 mod mountinfo;
 mod mounts;
+mod namespaces;
+mod paths;
 mod process;
 mod program;
 
@@ -23,9 +28,14 @@ fn main() {
     let template = bundle::Template::new();
     let trials = case::trials(&[
         binds::TABLE,
+        cgroup::TABLE,
         credentials::TABLE,
+        devices::TABLE,
+        hooks::TABLE,
         lifecycle::TABLE,
         mounts::TABLE,
+        namespaces::TABLE,
+        paths::TABLE,
         process::TABLE,
         program::TABLE,
     ]);

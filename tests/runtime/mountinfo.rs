@@ -18,9 +18,7 @@ pub struct Mounted {
 impl Mounted {
     /// The last mount on `destination` in a text of mountinfo.
     pub fn find(mountinfo: &str, destination: &str) -> Option<Self> {
-        let line = mountinfo
-            .lines()
-            .rfind(|line| line.split(' ').nth(4) == Some(destination))?;
+        let line = mountinfo.lines().rfind(|line| line.split(' ').nth(4) == Some(destination))?;
         let (mount, filesystem) = line.split_once(" - ")?;
         let mount: Vec<_> = mount.split(' ').collect();
         let filesystem: Vec<_> = filesystem.split(' ').collect();
@@ -45,11 +43,7 @@ impl Mounted {
 
 /// The mounts of a container of this bundle.
 pub fn of(bundle: Bundle) -> String {
-    bundle
-        .args(&["cat", "/proc/self/mountinfo"])
-        .run()
-        .ok()
-        .stdout
+    bundle.args(&["cat", "/proc/self/mountinfo"]).run().ok().stdout
 }
 
 /// The mount on `destination` in a container of this bundle.

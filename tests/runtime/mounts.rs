@@ -105,10 +105,7 @@ fn proc_and_sys_are_those_of_the_containers_namespaces() {
     let output = Bundle::new().script(script).run().ok();
     let words: Vec<_> = output.stdout.split_whitespace().collect();
     // Few processes, and no network device but lo.
-    assert!(
-        words[0].parse::<u32>().is_ok_and(|count| count < 9),
-        "{output}"
-    );
+    assert!(words[0].parse::<u32>().is_ok_and(|count| count < 9), "{output}");
     assert_eq!(words[1..], ["lo"], "{output}");
 }
 
@@ -124,11 +121,7 @@ fn shm_is_a_tmpfs_that_all_may_write() {
     let mounted = mountinfo::at(Bundle::new(), "/dev/shm");
     assert_eq!(mounted.kind, "tmpfs");
     assert!(mounted.has_data("size=65536k"), "{mounted:?}");
-    let _ = Bundle::new()
-        .args(&["stat", "-c", "%a", "/dev/shm"])
-        .run()
-        .ok()
-        .prints("1777");
+    let _ = Bundle::new().args(&["stat", "-c", "%a", "/dev/shm"]).run().ok().prints("1777");
 }
 
 fn mqueue_is_that_of_the_ipc_namespace() {
@@ -142,34 +135,20 @@ fn mqueue_is_that_of_the_ipc_namespace() {
 }
 
 fn cgroup2_is_mounted() {
-    let bundle = Bundle::new().mount(
-        "cgroup2",
-        "cgroup2",
-        "/cgroup",
-        &["ro", "nosuid", "noexec", "nodev"],
-    );
+    let bundle =
+        Bundle::new().mount("cgroup2", "cgroup2", "/cgroup", &["ro", "nosuid", "noexec", "nodev"]);
     let mounted = mountinfo::at(bundle, "/cgroup");
-    assert_eq!(
-        (mounted.kind.as_str(), mounted.has("ro")),
-        ("cgroup2", true),
-        "{mounted:?}"
-    );
+    assert_eq!((mounted.kind.as_str(), mounted.has("ro")), ("cgroup2", true), "{mounted:?}");
 }
 
 // What every engine writes: a mount of type `cgroup`.
 fn the_engines_cgroup_mount_is_the_unified_hierarchy() {
     let options = ["nosuid", "noexec", "nodev", "relatime", "ro"];
     let bundle = Bundle::new().mount("cgroup", "cgroup", "/sys/fs/cgroup", &options);
-    let output = bundle
-        .script("cat /proc/self/mountinfo; cat /sys/fs/cgroup/cgroup.procs")
-        .run()
-        .ok();
+    let output =
+        bundle.script("cat /proc/self/mountinfo; cat /sys/fs/cgroup/cgroup.procs").run().ok();
     let mounted = Mounted::find(&output.stdout, "/sys/fs/cgroup").expect("a mount");
-    assert_eq!(
-        (mounted.kind.as_str(), mounted.has("ro")),
-        ("cgroup2", true),
-        "{mounted:?}"
-    );
+    assert_eq!((mounted.kind.as_str(), mounted.has("ro")), ("cgroup2", true), "{mounted:?}");
     // With a cgroup namespace the container is at the top of what it sees.
     assert!(output.lines().contains(&"1"), "{output}");
 }
@@ -184,12 +163,7 @@ fn flag_words_set_the_mounts_flags() {
 }
 
 fn the_opposite_words_clear_them_again() {
-    let cases = [
-        ("ro", "rw"),
-        ("nosuid", "suid"),
-        ("nodev", "dev"),
-        ("noexec", "exec"),
-    ];
+    let cases = [("ro", "rw"), ("nosuid", "suid"), ("nodev", "dev"), ("noexec", "exec")];
     for (word, opposite) in cases {
         let mounted = mountinfo::at(tmpfs(&[word, opposite]), "/mnt");
         assert!(!mounted.has(word), "{word},{opposite}: {mounted:?}");
@@ -206,23 +180,13 @@ fn access_time_words_set_the_mounts_access_time() {
         (&["nodiratime"], &["nodiratime"], &["noatime"]),
         (&["noatime", "atime"], &["relatime"], &["noatime"]),
         (&["nodiratime", "diratime"], &[], &["nodiratime"]),
-        (
-            &["strictatime", "nostrictatime"],
-            &["relatime"],
-            &["noatime"],
-        ),
+        (&["strictatime", "nostrictatime"], &["relatime"], &["noatime"]),
         (&[], &["relatime"], &["noatime", "nodiratime"]),
     ];
     for (words, present, absent) in cases {
         let mounted = mountinfo::at(tmpfs(words), "/mnt");
-        assert!(
-            present.iter().all(|word| mounted.has(word)),
-            "{words:?}: {mounted:?}"
-        );
-        assert!(
-            !absent.iter().any(|word| mounted.has(word)),
-            "{words:?}: {mounted:?}"
-        );
+        assert!(present.iter().all(|word| mounted.has(word)), "{words:?}: {mounted:?}");
+        assert!(!absent.iter().any(|word| mounted.has(word)), "{words:?}: {mounted:?}");
     }
 }
 
@@ -251,26 +215,14 @@ fn words_without_a_visible_effect_are_accepted() {
         "diratime",
     ];
     for word in words {
-        assert_eq!(
-            mountinfo::at(tmpfs(&[word]), "/mnt").kind,
-            "tmpfs",
-            "{word}"
-        );
+        assert_eq!(mountinfo::at(tmpfs(&[word]), "/mnt").kind, "tmpfs", "{word}");
     }
 }
 
 fn nosymfollow_refuses_symlinks() {
     let script = "echo text > /mnt/file; ln -s file /mnt/link; cat /mnt/link";
-    let _ = tmpfs(&["nosymfollow"])
-        .script(script)
-        .run()
-        .exits(1)
-        .says("symbolic link");
-    let _ = tmpfs(&["nosymfollow", "symfollow"])
-        .script(script)
-        .run()
-        .ok()
-        .prints("text");
+    let _ = tmpfs(&["nosymfollow"]).script(script).run().exits(1).says("symbolic link");
+    let _ = tmpfs(&["nosymfollow", "symfollow"]).script(script).run().ok().prints("text");
     let _ = tmpfs(&[]).script(script).run().ok().prints("text");
 }
 
@@ -287,24 +239,16 @@ fn defaults_is_read_write() {
 
 // "Runtimes SHOULD treat unknown options as filesystem-specific ones and pass those as a comma-separated string".
 fn data_options_reach_the_filesystem() {
-    let mounted = mountinfo::at(
-        tmpfs(&["size=1m", "nr_inodes=100", "mode=0711", "uid=5"]),
-        "/mnt",
-    );
+    let mounted = mountinfo::at(tmpfs(&["size=1m", "nr_inodes=100", "mode=0711", "uid=5"]), "/mnt");
     for word in ["size=1024k", "nr_inodes=100", "mode=711", "uid=5"] {
         assert!(mounted.has_data(word), "{word}: {mounted:?}");
     }
-    let _ = tmpfs(&["size=64k"])
-        .script("dd if=/dev/zero of=/mnt/file bs=128k count=1")
-        .run()
-        .exits(1);
+    let _ =
+        tmpfs(&["size=64k"]).script("dd if=/dev/zero of=/mnt/file bs=128k count=1").run().exits(1);
 }
 
 fn a_data_option_that_the_filesystem_refuses_is_an_error() {
-    let _ = tmpfs(&["size=nonsense"])
-        .try_create()
-        .refused()
-        .names("/mounts/6");
+    let _ = tmpfs(&["size=nonsense"]).try_create().refused().names("/mounts/6");
     let _ = tmpfs(&["size=1m"]).run().ok();
 }
 
@@ -313,11 +257,7 @@ fn a_misspelled_word_is_an_error_of_the_filesystem() {
 }
 
 fn a_read_only_tmpfs_refuses_writes() {
-    let _ = tmpfs(&["ro"])
-        .args(&["touch", "/mnt/file"])
-        .run()
-        .exits(1)
-        .says("read-only");
+    let _ = tmpfs(&["ro"]).args(&["touch", "/mnt/file"]).run().exits(1).says("read-only");
     let _ = tmpfs(&["rw"]).args(&["touch", "/mnt/file"]).run().ok();
 }
 
@@ -339,48 +279,32 @@ fn remount_changes_the_flags_of_a_mount() {
 fn tmpcopyup_copies_the_directory_below() {
     let script = "cat /data/file /data/sub/other; readlink /data/link; stat -c %a:%u:%g /data/file /data/sub; \
                   echo changed > /data/file";
-    let bundle = Bundle::new()
-        .mount("tmpfs", "tmpfs", "/data", &["tmpcopyup"])
-        .script(script);
+    let bundle = Bundle::new().mount("tmpfs", "tmpfs", "/data", &["tmpcopyup"]).script(script);
     bundle.write("data/file", "file\n");
     bundle.write("data/sub/other", "other\n");
     bundle.link("file", "data/link");
-    std::fs::set_permissions(
-        bundle.rootfs().join("data/sub"),
-        PermissionsExt::from_mode(0o750),
-    )
-    .expect("chmod");
+    std::fs::set_permissions(bundle.rootfs().join("data/sub"), PermissionsExt::from_mode(0o750))
+        .expect("chmod");
     std::os::unix::fs::chown(bundle.rootfs().join("data/file"), Some(3), Some(4)).expect("chown");
-    let _ = bundle
-        .run()
-        .ok()
-        .prints("file\nother\nfile\n644:3:4\n750:0:0");
+    let _ = bundle.run().ok().prints("file\nother\nfile\n644:3:4\n750:0:0");
     assert_eq!(bundle.read("data/file"), "file\n");
 }
 
 // What runc and crun do: an image's /tmp stays 1777.
 fn a_tmpfs_without_a_mode_has_that_of_the_directory_below() {
-    let bundle = Bundle::new()
-        .mount("tmpfs", "tmpfs", "/tmp", &[])
-        .args(&["stat", "-c", "%a", "/tmp"]);
+    let bundle =
+        Bundle::new().mount("tmpfs", "tmpfs", "/tmp", &[]).args(&["stat", "-c", "%a", "/tmp"]);
     let _ = bundle.run().ok().prints("1777");
 }
 
 fn an_unknown_filesystem_is_refused() {
-    let _ = Bundle::new()
-        .mount("nofs", "none", "/mnt", &[])
-        .try_create()
-        .refused()
-        .names("/mounts/6");
+    let _ =
+        Bundle::new().mount("nofs", "none", "/mnt", &[]).try_create().refused().names("/mounts/6");
 }
 
 fn a_mount_without_a_destination_is_refused() {
     let mount = json!({"type": "tmpfs", "source": "tmpfs"});
-    let _ = Bundle::new()
-        .set("/mounts/-", mount)
-        .try_create()
-        .refused()
-        .names("/mounts/6");
+    let _ = Bundle::new().set("/mounts/-", mount).try_create().refused().names("/mounts/6");
 }
 
 fn propagation_words_set_the_mounts_propagation() {
@@ -395,14 +319,8 @@ fn propagation_words_set_the_mounts_propagation() {
         ("rslave", ""),
     ] {
         let mounted = mountinfo::at(tmpfs(&[word]), "/mnt");
-        assert!(
-            mounted.propagation.starts_with(expected),
-            "{word}: {mounted:?}"
-        );
-        assert!(
-            !expected.is_empty() || mounted.propagation.is_empty(),
-            "{word}: {mounted:?}"
-        );
+        assert!(mounted.propagation.starts_with(expected), "{word}: {mounted:?}");
+        assert!(!expected.is_empty() || mounted.propagation.is_empty(), "{word}: {mounted:?}");
     }
 }
 
@@ -419,11 +337,7 @@ fn an_idmapped_mount_without_mappings_is_refused() {
 fn idmap_without_gid_mappings_is_refused() {
     let bundle = Bundle::new().mount("bind", "/etc", "/mnt", &["rbind", "idmap"]);
     let mapping = json!([{"containerID": 0, "hostID": 1000, "size": 10}]);
-    let _ = bundle
-        .set("/mounts/6/uidMappings", mapping)
-        .try_create()
-        .refused()
-        .names("/mounts/6");
+    let _ = bundle.set("/mounts/6/uidMappings", mapping).try_create().refused().names("/mounts/6");
 }
 
 fn overlay_is_mounted() {
@@ -433,43 +347,26 @@ fn overlay_is_mounted() {
     }
     std::fs::write(bundle.beside("lower/file"), "below\n").expect("write");
     let option = |word: &str, name: &str| format!("{word}={}", bundle.beside(name).display());
-    let options = [
-        option("lowerdir", "lower"),
-        option("upperdir", "upper"),
-        option("workdir", "work"),
-    ];
+    let options =
+        [option("lowerdir", "lower"), option("upperdir", "upper"), option("workdir", "work")];
     let upper = bundle.beside("upper/other");
-    let bundle = bundle.mount(
-        "overlay",
-        "overlay",
-        "/mnt",
-        &options.each_ref().map(String::as_str),
-    );
+    let bundle =
+        bundle.mount("overlay", "overlay", "/mnt", &options.each_ref().map(String::as_str));
     let _ = bundle.run().ok().prints("below");
-    assert_eq!(
-        std::fs::read_to_string(upper).expect("the upper file"),
-        "new\n"
-    );
+    assert_eq!(std::fs::read_to_string(upper).expect("the upper file"), "new\n");
 }
 
 // namespace `mount`: "the container will have an isolated mount table."
 fn the_mounts_of_the_host_are_not_in_the_container() {
     let mountinfo = mountinfo::of(Bundle::new());
-    let points: Vec<_> = mountinfo
-        .lines()
-        .filter_map(|line| line.split(' ').nth(4))
-        .collect();
+    let points: Vec<_> = mountinfo.lines().filter_map(|line| line.split(' ').nth(4)).collect();
     let outside = |point: &&&str| {
         !["/", "/proc", "/dev", "/sys"]
             .iter()
             .any(|top| *point == top || point.starts_with(&format!("{top}/")))
     };
     assert_eq!(points.iter().filter(outside).count(), 0, "{mountinfo}");
-    assert_eq!(
-        points.iter().filter(|point| **point == "/").count(),
-        1,
-        "{mountinfo}"
-    );
+    assert_eq!(points.iter().filter(|point| **point == "/").count(), 1, "{mountinfo}");
 }
 
 fn a_mount_of_the_container_is_not_on_the_host() {

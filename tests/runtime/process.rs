@@ -65,16 +65,12 @@ fn the_working_directory_is_cwd() {
 
 // What runc and crun do, and images rely on.
 fn a_missing_working_directory_is_made() {
-    let bundle = Bundle::new()
-        .set("/process/cwd", "/made/for/it")
-        .args(&["pwd"]);
+    let bundle = Bundle::new().set("/process/cwd", "/made/for/it").args(&["pwd"]);
     let _ = bundle.run().ok().prints("/made/for/it");
 }
 
 fn a_working_directory_through_a_symlink_stays_in_the_rootfs() {
-    let bundle = Bundle::new()
-        .set("/process/cwd", "/link")
-        .script("pwd -P; ls");
+    let bundle = Bundle::new().set("/process/cwd", "/link").script("pwd -P; ls");
     bundle.mkdir("inside");
     bundle.write("inside/file", "");
     bundle.link("/inside", "link");
@@ -84,11 +80,7 @@ fn a_working_directory_through_a_symlink_stays_in_the_rootfs() {
 // "This value MUST be an absolute path."
 fn a_relative_working_directory_is_refused() {
     for cwd in ["usr", "", "./usr"] {
-        let _ = Bundle::new()
-            .set("/process/cwd", cwd)
-            .try_create()
-            .refused()
-            .names("/process/cwd");
+        let _ = Bundle::new().set("/process/cwd", cwd).try_create().refused().names("/process/cwd");
     }
     let _ = Bundle::new().set("/process/cwd", "/usr").run().ok();
 }
@@ -101,10 +93,7 @@ fn a_working_directory_that_is_a_file_is_refused() {
 
 fn the_environment_is_what_the_config_says() {
     let bundle = Bundle::new()
-        .set(
-            "/process/env",
-            json!(["PATH=/bin", "A=1 2", "B=", "C==x", "HOME=/h"]),
-        )
+        .set("/process/env", json!(["PATH=/bin", "A=1 2", "B=", "C==x", "HOME=/h"]))
         .args(&["env"]);
     let output = bundle.run().ok();
     let mut lines = output.lines();
@@ -113,9 +102,8 @@ fn the_environment_is_what_the_config_says() {
 }
 
 fn home_comes_from_the_passwd_file() {
-    let bundle = Bundle::new()
-        .set("/process/user", json!({"uid": 1234, "gid": 5}))
-        .script("echo $HOME");
+    let bundle =
+        Bundle::new().set("/process/user", json!({"uid": 1234, "gid": 5})).script("echo $HOME");
     bundle.write(
         "etc/passwd",
         "root:x:0:0:root:/root:/bin/sh\nsomeone:x:1234:5::/home/someone:/bin/sh\n",
@@ -124,16 +112,13 @@ fn home_comes_from_the_passwd_file() {
 }
 
 fn home_is_the_root_without_a_passwd_entry() {
-    let bundle = Bundle::new()
-        .set("/process/user", json!({"uid": 1234, "gid": 5}))
-        .script("echo $HOME");
+    let bundle =
+        Bundle::new().set("/process/user", json!({"uid": 1234, "gid": 5})).script("echo $HOME");
     let _ = bundle.run().ok().prints("/");
 }
 
 fn a_home_of_the_config_stays() {
-    let bundle = Bundle::new()
-        .set("/process/env/-", "HOME=/elsewhere")
-        .script("echo $HOME");
+    let bundle = Bundle::new().set("/process/env/-", "HOME=/elsewhere").script("echo $HOME");
     bundle.write("etc/passwd", "root:x:0:0:root:/root:/bin/sh\n");
     let _ = bundle.run().ok().prints("/elsewhere");
 }
@@ -141,11 +126,7 @@ fn a_home_of_the_config_stays() {
 fn the_last_of_two_values_of_a_variable_wins() {
     let bundle = Bundle::new().set("/process/env", json!(["PATH=/bin", "A=1", "B=2", "A=3"]));
     let output = bundle.args(&["env"]).run().ok();
-    let ours: Vec<_> = output
-        .lines()
-        .into_iter()
-        .filter(|line| line.starts_with("A="))
-        .collect();
+    let ours: Vec<_> = output.lines().into_iter().filter(|line| line.starts_with("A=")).collect();
     assert_eq!(ours, ["A=3"]);
 }
 
@@ -161,11 +142,7 @@ fn an_environment_entry_without_a_value_is_refused() {
 
 fn the_runtimes_own_environment_stays_outside() {
     let bundle = Bundle::new().args(&["env"]);
-    let output = bundle
-        .call_with("run", &[])
-        .env("SECRET", "secret")
-        .finish()
-        .ok();
+    let output = bundle.call_with("run", &[]).env("SECRET", "secret").finish().ok();
     assert!(
         !output.stdout.contains("SECRET") && !output.stdout.contains("_LIBCONTAINER"),
         "{output}"
@@ -184,14 +161,9 @@ fn the_user_and_group_are_those_of_the_config() {
 
 // "additionalGids [...] specifies additional group IDs in the container namespace to be added to the process."
 fn additional_groups_are_those_of_the_config() {
-    let bundle = Bundle::new().set(
-        "/process/user",
-        json!({"uid": 1, "gid": 2, "additionalGids": [7, 3, 100_000]}),
-    );
-    let output = bundle
-        .args(&["grep", "Groups", "/proc/self/status"])
-        .run()
-        .ok();
+    let bundle = Bundle::new()
+        .set("/process/user", json!({"uid": 1, "gid": 2, "additionalGids": [7, 3, 100_000]}));
+    let output = bundle.args(&["grep", "Groups", "/proc/self/status"]).run().ok();
     let mut groups: Vec<_> = output.stdout.split_whitespace().skip(1).collect();
     groups.sort_unstable();
     assert_eq!(groups, ["100000", "3", "7"]);
@@ -199,26 +171,20 @@ fn additional_groups_are_those_of_the_config() {
 
 fn no_additional_groups_are_inherited() {
     let bundle = Bundle::new().through(&["setpriv", "--groups", "4,5,6"]);
-    let output = bundle
-        .args(&["grep", "Groups", "/proc/self/status"])
-        .run()
-        .ok();
+    let output = bundle.args(&["grep", "Groups", "/proc/self/status"]).run().ok();
     assert_eq!(output.stdout.trim(), "Groups:");
 }
 
 // "umask (int, OPTIONAL) specifies the umask of the user."
 fn the_umask_is_that_of_the_config() {
-    let bundle = Bundle::new()
-        .set("/process/user/umask", 0o027)
-        .script("umask; umask -S");
+    let bundle = Bundle::new().set("/process/user/umask", 0o027).script("umask; umask -S");
     let _ = bundle.run().ok().prints("0027\nu=rwx,g=rx,o=");
 }
 
 // "If unspecified, the umask should not be changed from the calling process' umask."
 fn the_umask_of_the_caller_stays_without_one() {
-    let bundle = Bundle::new()
-        .through(&["sh", "-c", "umask 0055; exec \"$@\"", "sh"])
-        .script("umask");
+    let bundle =
+        Bundle::new().through(&["sh", "-c", "umask 0055; exec \"$@\"", "sh"]).script("umask");
     let _ = bundle.run().ok().prints("0055");
 }
 
@@ -226,10 +192,7 @@ fn the_standard_streams_belong_to_the_user() {
     let bundle = Bundle::new().set("/process/user", json!({"uid": 1001, "gid": 1001}));
     let script = "echo out > /dev/stdout && echo err > /dev/stderr && echo ok";
     let output = bundle.script(script).run().ok();
-    assert!(
-        output.stdout.contains("ok") && output.stderr.contains("err"),
-        "{output}"
-    );
+    assert!(output.stdout.contains("ok") && output.stderr.contains("err"), "{output}");
 }
 
 // "rlim.rlim_cur MUST match the configured value. [...] rlim.rlim_max MUST match the configured value."
@@ -239,19 +202,11 @@ fn a_resource_limit_is_set() {
         {"type": "RLIMIT_CORE", "soft": 0, "hard": 0},
         {"type": "RLIMIT_NPROC", "soft": 100, "hard": 200}
     ]);
-    let bundle = Bundle::new()
-        .set("/process/rlimits", limits)
-        .args(&["sleep", "1000"]);
+    let bundle = Bundle::new().set("/process/rlimits", limits).args(&["sleep", "1000"]);
     let limits = bundle.create().start().proc("limits");
     let limit = |name: &str| {
-        let line = limits
-            .lines()
-            .find_map(|line| line.strip_prefix(name))
-            .expect(name);
-        line.split_whitespace()
-            .take(2)
-            .collect::<Vec<_>>()
-            .join(" ")
+        let line = limits.lines().find_map(|line| line.strip_prefix(name)).expect(name);
+        line.split_whitespace().take(2).collect::<Vec<_>>().join(" ")
     };
     assert_eq!(limit("Max open files"), "512 1000");
     assert_eq!(limit("Max core file size"), "0 0");
@@ -267,15 +222,9 @@ fn a_resource_limit_given_twice_is_refused() {
 
 // "The runtime MUST generate an error for any values which cannot be mapped to a relevant kernel interface."
 fn an_unknown_resource_limit_is_refused() {
-    let bundle = Bundle::new().set(
-        "/process/rlimits",
-        json!([{"type": "RLIMIT_NONE", "soft": 1, "hard": 1}]),
-    );
-    let _ = bundle
-        .try_create()
-        .refused()
-        .names("/process/rlimits/0")
-        .says("RLIMIT_NONE");
+    let bundle = Bundle::new()
+        .set("/process/rlimits", json!([{"type": "RLIMIT_NONE", "soft": 1, "hard": 1}]));
+    let _ = bundle.try_create().refused().names("/process/rlimits/0").says("RLIMIT_NONE");
 }
 
 // "setting noNewPrivileges to true prevents the process from gaining additional privileges."
@@ -295,128 +244,88 @@ fn no_new_privileges_is_not_set_when_false() {
 
 // "If oomScoreAdj is set, the runtime MUST set oom_score_adj to the given value."
 fn the_oom_score_is_raised() {
-    let bundle = Bundle::new()
-        .set("/process/oomScoreAdj", 321)
-        .args(&["cat", "/proc/self/oom_score_adj"]);
+    let bundle =
+        Bundle::new().set("/process/oomScoreAdj", 321).args(&["cat", "/proc/self/oom_score_adj"]);
     let _ = bundle.run().ok().prints("321");
 }
 
 // "If oomScoreAdj is not set, the runtime MUST NOT change the value of oom_score_adj."
 fn the_oom_score_stays_without_one() {
     let bundle = Bundle::new().args(&["cat", "/proc/self/oom_score_adj"]);
-    let raised = bundle.through(&[
-        "sh",
-        "-c",
-        "echo 123 > /proc/self/oom_score_adj; exec \"$@\"",
-        "sh",
-    ]);
+    let raised =
+        bundle.through(&["sh", "-c", "echo 123 > /proc/self/oom_score_adj; exec \"$@\"", "sh"]);
     let _ = raised.run().ok().prints("123");
 }
 
 /// The fields of /proc/self/stat that proc(5) numbers.
 fn stat_fields(bundle: Bundle, numbers: &[usize]) -> Vec<String> {
     let output = bundle.args(&["cat", "/proc/self/stat"]).run().ok();
-    let (_, rest) = output
-        .stdout
-        .trim()
-        .rsplit_once(") ")
-        .expect("the name's end");
+    let (_, rest) = output.stdout.trim().rsplit_once(") ").expect("the name's end");
     let fields: Vec<_> = rest.split(' ').collect();
-    numbers
-        .iter()
-        .map(|number| fields[number - 3].to_owned())
-        .collect()
+    numbers.iter().map(|number| fields[number - 3].to_owned()).collect()
 }
 
 fn the_scheduling_policy_is_set() {
-    for (policy, number) in [
-        ("SCHED_OTHER", "0"),
-        ("SCHED_BATCH", "3"),
-        ("SCHED_IDLE", "5"),
-    ] {
+    for (policy, number) in [("SCHED_OTHER", "0"), ("SCHED_BATCH", "3"), ("SCHED_IDLE", "5")] {
         let bundle = Bundle::new().set("/process/scheduler", json!({"policy": policy}));
         assert_eq!(stat_fields(bundle, &[41]), [number], "{policy}");
     }
     for (policy, number) in [("SCHED_FIFO", "1"), ("SCHED_RR", "2")] {
-        let bundle = Bundle::new().set(
-            "/process/scheduler",
-            json!({"policy": policy, "priority": 7}),
-        );
+        let bundle =
+            Bundle::new().set("/process/scheduler", json!({"policy": policy, "priority": 7}));
         assert_eq!(stat_fields(bundle, &[41, 40]), [number, "7"], "{policy}");
     }
 }
 
 fn the_nice_value_is_set() {
-    let bundle = Bundle::new().set(
-        "/process/scheduler",
-        json!({"policy": "SCHED_OTHER", "nice": 5}),
-    );
+    let bundle =
+        Bundle::new().set("/process/scheduler", json!({"policy": "SCHED_OTHER", "nice": 5}));
     assert_eq!(stat_fields(bundle, &[41, 19]), ["0", "5"]);
 }
 
 fn an_unknown_scheduling_policy_is_refused() {
     for policy in ["SCHED_NONE", "", "other"] {
         let bundle = Bundle::new().set("/process/scheduler", json!({"policy": policy}));
-        let _ = bundle
-            .try_create()
-            .refused()
-            .names("/process/scheduler/policy");
+        let _ = bundle.try_create().refused().names("/process/scheduler/policy");
     }
 }
 
 // sched_setattr(2): the priority of SCHED_OTHER is 0.
 fn a_real_time_priority_of_an_ordinary_policy_is_refused() {
-    let bundle = Bundle::new().set(
-        "/process/scheduler",
-        json!({"policy": "SCHED_OTHER", "priority": 5}),
-    );
+    let bundle =
+        Bundle::new().set("/process/scheduler", json!({"policy": "SCHED_OTHER", "priority": 5}));
     let _ = bundle.try_create().refused().names("/process/scheduler");
 }
 
 fn the_io_priority_is_set() {
-    for (class, name) in [
-        ("IOPRIO_CLASS_BE", "best-effort: prio 3"),
-        ("IOPRIO_CLASS_RT", "realtime: prio 3"),
-    ] {
-        let bundle = Bundle::new().set(
-            "/process/ioPriority",
-            json!({"class": class, "priority": 3}),
-        );
+    for (class, name) in
+        [("IOPRIO_CLASS_BE", "best-effort: prio 3"), ("IOPRIO_CLASS_RT", "realtime: prio 3")]
+    {
+        let bundle =
+            Bundle::new().set("/process/ioPriority", json!({"class": class, "priority": 3}));
         let bundle = bundle.args(&["sleep", "1000"]);
         let container = bundle.create().start();
-        assert_eq!(
-            crate::call::host(&["ionice", "-p", &container.pid.to_string()]).trim(),
-            name
-        );
+        assert_eq!(crate::call::host(&["ionice", "-p", &container.pid.to_string()]).trim(), name);
     }
-    let bundle = Bundle::new().set(
-        "/process/ioPriority",
-        json!({"class": "IOPRIO_CLASS_IDLE", "priority": 0}),
-    );
+    let bundle = Bundle::new()
+        .set("/process/ioPriority", json!({"class": "IOPRIO_CLASS_IDLE", "priority": 0}));
     let bundle = bundle.args(&["sleep", "1000"]);
     let container = bundle.create().start();
-    assert_eq!(
-        crate::call::host(&["ionice", "-p", &container.pid.to_string()]).trim(),
-        "idle"
-    );
+    assert_eq!(crate::call::host(&["ionice", "-p", &container.pid.to_string()]).trim(), "idle");
 }
 
 // "The value should be an integer ranging from 0 (highest) to 7 (lowest)."
 fn an_io_priority_out_of_range_is_refused() {
     for priority in [-1, 8, 100] {
-        let bundle = Bundle::new().set(
-            "/process/ioPriority",
-            json!({"class": "IOPRIO_CLASS_BE", "priority": priority}),
-        );
+        let bundle = Bundle::new()
+            .set("/process/ioPriority", json!({"class": "IOPRIO_CLASS_BE", "priority": priority}));
         let _ = bundle.try_create().refused().names("/process/ioPriority");
     }
 }
 
 fn an_unknown_io_priority_class_is_refused() {
-    let bundle = Bundle::new().set(
-        "/process/ioPriority",
-        json!({"class": "IOPRIO_CLASS_NONE", "priority": 1}),
-    );
+    let bundle = Bundle::new()
+        .set("/process/ioPriority", json!({"class": "IOPRIO_CLASS_NONE", "priority": 1}));
     let _ = bundle.try_create().refused().names("/process/ioPriority");
 }
 
@@ -426,53 +335,33 @@ fn the_personality_is_that_of_the_config() {
         .set("/linux/personality", json!({"domain": "LINUX32"}))
         .args(&["uname", "-m"]);
     let output = bundle.run().ok();
-    assert!(
-        ["i686", "armv8l"].contains(&output.stdout.trim()),
-        "{output}"
-    );
+    assert!(["i686", "armv8l"].contains(&output.stdout.trim()), "{output}");
 }
 
 fn the_personality_linux_is_the_ordinary_one() {
-    let bundle = Bundle::new()
-        .set("/linux/personality", json!({"domain": "LINUX"}))
-        .args(&["uname", "-m"]);
+    let bundle =
+        Bundle::new().set("/linux/personality", json!({"domain": "LINUX"})).args(&["uname", "-m"]);
     let _ = bundle.run().ok().prints(std::env::consts::ARCH);
 }
 
 fn an_unknown_personality_is_refused() {
     let bundle = Bundle::new().set("/linux/personality", json!({"domain": "SVR4"}));
     let _ = bundle.try_create().refused().names("/linux/personality");
-    let bundle = Bundle::new().set(
-        "/linux/personality",
-        json!({"domain": "LINUX", "flags": ["ADDR_NO_RANDOMIZE"]}),
-    );
+    let bundle = Bundle::new()
+        .set("/linux/personality", json!({"domain": "LINUX", "flags": ["ADDR_NO_RANDOMIZE"]}));
     let _ = bundle.try_create().refused().names("/linux/personality");
 }
 
 fn hostname_and_domainname_are_set_in_the_container() {
-    let bundle = Bundle::new()
-        .set("/hostname", "myhost")
-        .set("/domainname", "example.org");
-    let bundle = bundle.args(&[
-        "cat",
-        "/proc/sys/kernel/hostname",
-        "/proc/sys/kernel/domainname",
-    ]);
+    let bundle = Bundle::new().set("/hostname", "myhost").set("/domainname", "example.org");
+    let bundle = bundle.args(&["cat", "/proc/sys/kernel/hostname", "/proc/sys/kernel/domainname"]);
     let _ = bundle.run().ok().prints("myhost\nexample.org");
 }
 
 // "Depending on your namespace configuration, the container UTS namespace may be the runtime UTS namespace."
 fn a_hostname_without_a_uts_namespace_is_refused() {
-    let _ = Bundle::new()
-        .without_namespace("uts")
-        .try_create()
-        .refused()
-        .names("/hostname");
-    let _ = Bundle::new()
-        .without_namespace("uts")
-        .without("/hostname")
-        .run()
-        .ok();
+    let _ = Bundle::new().without_namespace("uts").try_create().refused().names("/hostname");
+    let _ = Bundle::new().without_namespace("uts").without("/hostname").run().ok();
     let bundle = Bundle::new()
         .without_namespace("uts")
         .without("/hostname")
@@ -484,12 +373,8 @@ fn a_hostname_without_a_uts_namespace_is_refused() {
 
 fn the_hosts_name_stays() {
     let before = std::fs::read_to_string("/proc/sys/kernel/hostname").expect("the host's name");
-    let _ = Bundle::new()
-        .set("/hostname", "another")
-        .args(&["hostname"])
-        .run()
-        .ok()
-        .prints("another");
+    let _ =
+        Bundle::new().set("/hostname", "another").args(&["hostname"]).run().ok().prints("another");
     assert_eq!(
         std::fs::read_to_string("/proc/sys/kernel/hostname").expect("the host's name"),
         before
@@ -519,18 +404,11 @@ fn unknown_properties_are_ignored() {
 
 // "at least one entry is REQUIRED (non-Windows)"
 fn a_missing_args_list_is_refused() {
-    let _ = Bundle::new()
-        .without("/process/args")
-        .try_create()
-        .refused()
-        .names("/process/args");
+    let _ = Bundle::new().without("/process/args").try_create().refused().names("/process/args");
 }
 
 fn empty_args_are_refused() {
-    let _ = Bundle::new()
-        .set("/process/args", json!([]))
-        .try_create()
-        .refused()
-        .names("/process/args");
+    let _ =
+        Bundle::new().set("/process/args", json!([])).try_create().refused().names("/process/args");
     let _ = Bundle::new().args(&["true"]).run().ok();
 }

@@ -55,51 +55,28 @@ fn a_later_directory_of_the_path_is_searched() {
 
 fn an_absolute_program_is_not_looked_up() {
     let bundle = Bundle::new().set("/process/env", json!(["PATH=/none"]));
-    let _ = bundle
-        .args(&["/bin/echo", "found"])
-        .run()
-        .ok()
-        .prints("found");
+    let _ = bundle.args(&["/bin/echo", "found"]).run().ok().prints("found");
 }
 
 fn a_relative_program_is_below_the_working_directory() {
     let bundle = with_program("opt/sub/echo", 0o755).set("/process/cwd", "/opt");
-    let _ = bundle
-        .args(&["./sub/echo", "found"])
-        .run()
-        .ok()
-        .prints("found");
+    let _ = bundle.args(&["./sub/echo", "found"]).run().ok().prints("found");
     let bundle = with_program("opt/sub/echo", 0o755).set("/process/cwd", "/opt");
-    let _ = bundle
-        .args(&["sub/echo", "found"])
-        .run()
-        .ok()
-        .prints("found");
+    let _ = bundle.args(&["sub/echo", "found"]).run().ok().prints("found");
 }
 
 fn a_program_through_a_symlink_is_found_in_the_rootfs() {
     let bundle = Bundle::new();
     bundle.link("/bin/echo", "usr/echo");
-    let _ = bundle
-        .args(&["/usr/echo", "found"])
-        .run()
-        .ok()
-        .prints("found");
+    let _ = bundle.args(&["/usr/echo", "found"]).run().ok().prints("found");
 }
 
 fn a_script_runs_with_its_interpreter() {
     let bundle = Bundle::new();
     bundle.write("script", "#!/bin/sh\necho script $1\n");
-    fs::set_permissions(
-        bundle.rootfs().join("script"),
-        Permissions::from_mode(0o755),
-    )
-    .expect("chmod");
-    let _ = bundle
-        .args(&["/script", "ran"])
-        .run()
-        .ok()
-        .prints("script ran");
+    fs::set_permissions(bundle.rootfs().join("script"), Permissions::from_mode(0o755))
+        .expect("chmod");
+    let _ = bundle.args(&["/script", "ran"]).run().ok().prints("script ran");
 }
 
 fn a_name_that_is_nowhere_is_refused_at_create() {
@@ -109,19 +86,12 @@ fn a_name_that_is_nowhere_is_refused_at_create() {
         .refused()
         .says("executable file not found in $PATH")
         .says("no-such-program");
-    let _ = bundle
-        .run()
-        .refused()
-        .says("executable file not found in $PATH");
+    let _ = bundle.run().refused().says("executable file not found in $PATH");
 }
 
 fn an_absolute_program_that_is_missing_is_refused_at_create() {
     let bundle = Bundle::new().args(&["/none/at/all"]);
-    let _ = bundle
-        .try_create()
-        .refused()
-        .says("no such file or directory")
-        .says("/none/at/all");
+    let _ = bundle.try_create().refused().says("no such file or directory").says("/none/at/all");
     let _ = bundle.run().refused().says("no such file or directory");
 }
 
@@ -131,16 +101,12 @@ fn a_program_that_is_not_executable_is_refused_at_create() {
         .try_create()
         .refused()
         .says("permission denied");
-    let _ = with_program("opt/echo", 0o755)
-        .args(&["/opt/echo"])
-        .run()
-        .ok();
+    let _ = with_program("opt/echo", 0o755).args(&["/opt/echo"]).run().ok();
 }
 
 fn a_program_in_the_path_that_is_not_executable_is_refused_at_create() {
-    let bundle = with_program("opt/only", 0o644)
-        .set("/process/env", json!(["PATH=/opt"]))
-        .args(&["only"]);
+    let bundle =
+        with_program("opt/only", 0o644).set("/process/env", json!(["PATH=/opt"])).args(&["only"]);
     let output = bundle.try_create().refused();
     let text = output.stderr.to_lowercase();
     assert!(
@@ -153,20 +119,14 @@ fn a_program_in_the_path_that_is_not_executable_is_refused_at_create() {
 fn a_directory_as_program_is_refused() {
     let output = Bundle::new().args(&["/etc"]).try_create().refused();
     let text = output.stderr.to_lowercase();
-    assert!(
-        text.contains("is a directory") || text.contains("permission denied"),
-        "{output}"
-    );
+    assert!(text.contains("is a directory") || text.contains("permission denied"), "{output}");
 }
 
 fn a_program_with_a_missing_interpreter_is_an_error_of_the_runtime() {
     let bundle = Bundle::new().args(&["/script"]);
     bundle.write("script", "#!/no/such/interpreter\n");
-    fs::set_permissions(
-        bundle.rootfs().join("script"),
-        Permissions::from_mode(0o755),
-    )
-    .expect("chmod");
+    fs::set_permissions(bundle.rootfs().join("script"), Permissions::from_mode(0o755))
+        .expect("chmod");
     let _ = bundle.run().refused().says("no such file or directory");
     assert_nothing_left(&bundle);
     refused_by_create_or_start(&bundle, "no such file or directory");
@@ -175,11 +135,8 @@ fn a_program_with_a_missing_interpreter_is_an_error_of_the_runtime() {
 fn a_program_of_another_format_is_an_error_of_the_runtime() {
     let bundle = Bundle::new().args(&["/program"]);
     bundle.write("program", "\u{7f}ELF of no kind");
-    fs::set_permissions(
-        bundle.rootfs().join("program"),
-        Permissions::from_mode(0o755),
-    )
-    .expect("chmod");
+    fs::set_permissions(bundle.rootfs().join("program"), Permissions::from_mode(0o755))
+        .expect("chmod");
     let _ = bundle.run().refused().says("exec format error");
     assert_nothing_left(&bundle);
     refused_by_create_or_start(&bundle, "exec format error");
@@ -199,16 +156,12 @@ fn refused_by_create_or_start(bundle: &Bundle, text: &str) {
 fn a_program_that_the_user_may_not_reach_is_refused() {
     let user = json!({"uid": 1001, "gid": 1001});
     // The effective set holds until execve: with CAP_DAC_OVERRIDE in it the program would be reached.
-    let bundle = with_program("opt/echo", 0o700)
-        .set("/process/user", user.clone())
-        .args(&["/opt/echo"]);
+    let bundle =
+        with_program("opt/echo", 0o700).set("/process/user", user.clone()).args(&["/opt/echo"]);
     let bundle = bundle.set("/process/capabilities", json!({}));
     let _ = bundle.run().refused().says("permission denied");
-    let _ = with_program("opt/echo", 0o755)
-        .set("/process/user", user)
-        .args(&["/opt/echo"])
-        .run()
-        .ok();
+    let _ =
+        with_program("opt/echo", 0o755).set("/process/user", user).args(&["/opt/echo"]).run().ok();
 }
 
 fn an_empty_program_name_is_refused() {
@@ -219,9 +172,7 @@ fn a_program_on_a_noexec_mount_is_refused() {
     let bundle = with_program("opt/echo", 0o755);
     let source = bundle.rootfs().join("opt");
     let source = source.to_str().expect("UTF-8");
-    let bundle = bundle
-        .mount("bind", source, "/opt", &["bind", "noexec"])
-        .args(&["/opt/echo"]);
+    let bundle = bundle.mount("bind", source, "/opt", &["bind", "noexec"]).args(&["/opt/echo"]);
     let _ = bundle.run().refused().says("permission denied");
 }
 
