@@ -22,13 +22,16 @@ def enter(argv):
         sys.exit("integration: must be root")
     cgroup = make_cgroup()
     scratch = tempfile.mkdtemp(prefix="hull-integration-")
-    # The shell moves itself first: the cgroup namespace's root is the cgroup it is made in.
+    # The root of a cgroup namespace is the cgroup it is made in. Then out of it, the process that
+    # waits outside too: a cgroup with processes cannot give controllers to those below it.
     join = 'echo $$ >"$0/cgroup.procs"; exec "$@"'
-    unshare = "unshare --mount --net --pid --cgroup --fork --kill-child --mount-proc".split()
+    to_root = ["sh", "-c", join, cgroup, "unshare", "--cgroup"]
+    to_leaf = ["sh", "-c", join, f"{cgroup}/harness"]
+    unshare = "unshare --mount --net --pid --fork --kill-child --mount-proc".split()
     status = 1
     try:
         process = subprocess.Popen(
-            ["sh", "-c", join, cgroup, *unshare, sys.executable, *argv],
+            [*to_root, *to_leaf, *unshare, sys.executable, *argv],
             env={**os.environ, INSIDE: scratch},
         )
         signal.signal(signal.SIGINT, signal.SIG_IGN)  # the terminal sends it to both
@@ -54,7 +57,7 @@ def make_cgroup():
     with open("/proc/self/cgroup") as lines:
         own = next(line[3:].strip() for line in lines if line.startswith("0::"))
     cgroup = f"{cgroup_mount()}{own.rstrip('/')}/hull-integration-{os.getpid()}"
-    os.mkdir(cgroup)
+    os.makedirs(f"{cgroup}/harness")
     return cgroup
 
 
@@ -81,10 +84,6 @@ def inside(scratch):
     mount("-t", "tmpfs", "-o", "mode=755", "tmpfs", "/run")
     subprocess.run(["umount", "-l", "/sys/fs/cgroup"], check=False)
     mount("-t", "cgroup2", "cgroup2", "/sys/fs/cgroup")
-    # A cgroup with processes of its own cannot give controllers to those below it.
-    os.mkdir("/sys/fs/cgroup/harness")
-    with open("/sys/fs/cgroup/harness/cgroup.procs", "w") as procs:
-        procs.write("0")
     subprocess.run(["ip", "link", "set", "lo", "up"], check=True)
     return scratch
 
