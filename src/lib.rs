@@ -1,1 +1,126 @@
-//! An OCI container runtime.
+//! `hull`, a low-level OCI container runtime, and the library of `hull-unpack`.
+//!
+//! It is run by engines and by people, does one operation and exits. No daemon, no threads,
+//! nothing left behind. A container is made by two processes:
+//!
+//! ```text
+//!   hull create ─┬─ reads, plans, claims the id, makes the cgroup
+//!                ├─ clone3 ─────────────────┐ init: namespaces, mounts, the new root, the user
+//!                ├─ hooks of the runtime ◀──┤
+//!                ├─ records ◀───────────────┤ ready
+//!                └─ exits                   │ waits
+//!   hull start ─── one byte ───────────────▶└ becomes the program
+//! ```
+//!
+//! The modules, in the way of the data:
+//! - the question: [`cli`], [`bundle`], [`spec`], [`host`];
+//! - the answer: [`plan`], which is pure;
+//! - the deed: [`ops`] by operation ([`ops::create`] is the story to read first), [`container`] by
+//!   part of the container, [`sync`] between the two processes;
+//! - the memory: [`state`], [`lifecycle`];
+//! - the kernel: [`sys`];
+//! - and [`error`], [`log`].
+//!
+//! Invariants, held by `tests/tidy.rs` where text can show them:
+//! 1. `unsafe` only in `sys`.
+//! 2. `cli`, `spec`, `plan`, `lifecycle` do no I/O.
+//! 3. Only `ops/create.rs` and `container/hooks.rs` start processes.
+//! 4. `unpack` uses `sys`, `spec`, `error`; nothing uses `unpack`.
+//! 5. No threads in the runtime, no `static mut`, no lazy globals: after clone3 the child may
+//!    allocate, because nobody else was running.
+//! 6. A path inside the rootfs is never a string given to the kernel, until init itself is inside.
+//!    A write under /proc goes through a procfs that the container cannot have mounted over.
+//! 7. Between clone3 and execve nothing prints; init's error travels to the runtime.
+//! 8. Nothing is decided after clone3: if init must combine two facts to know what to do, the plan
+//!    lacks a field.
+//! 9. An error names the config field (a JSON pointer) or the system call, and is printed once.
+//! 10. What `create` made, a failing `create` unmakes; one that was killed leaves nothing that
+//!     `delete --force` does not remove.
+//! 11. Only descriptors 0, 1, 2 and those that were asked for reach the program.
+
+pub mod bundle;
+pub mod cli;
+pub mod container;
+pub mod error;
+pub mod host;
+pub mod lifecycle;
+pub mod log;
+pub mod ops;
+pub mod plan;
+pub mod spec;
+pub mod state;
+pub mod sync;
+#[allow(unsafe_code)]
+pub mod sys;
+
+use std::process::ExitCode;
+
+use cli::{Command, Parsed};
+use error::{Context, Result};
+use log::Level;
+use ops::Global;
+
+/// The runtime: reads the command line, does the operation, prints what went wrong.
+#[must_use]
+pub fn main() -> ExitCode {
+    let (flags, command) = match cli::parse(std::env::args_os()) {
+        Parsed::Command(flags, command) => (flags, command),
+        Parsed::Print(text) => {
+            print!("{text}");
+            return ExitCode::SUCCESS;
+        }
+        Parsed::Wrong(log, message) => return fail(&log, &message),
+    };
+    let log = flags.log.clone();
+    match Global::new(flags).and_then(|global| execute(&global, command)) {
+        Ok(status) => ExitCode::from(status),
+        Err(error) => fail(&log, &error.to_string()),
+    }
+}
+
+fn execute(global: &Global, command: Command) -> Result<u8> {
+    match command {
+        Command::Create(options) => {
+            sys::seal::seal_executable()?;
+            let doing = || format!("create {:?}", options.id);
+            ops::create::create(global, &options).context(doing).map(|()| 0)
+        }
+        Command::Run(options, how) => {
+            sys::seal::seal_executable()?;
+            ops::run::run(global, &options, how).context(|| format!("run {:?}", options.id))
+        }
+        Command::Start(id) => {
+            ops::start::start(global, &id).context(|| format!("start {id:?}")).map(|()| 0)
+        }
+        Command::State(id) => {
+            ops::state::state(global, &id).context(|| format!("state {id:?}")).map(|()| 0)
+        }
+        Command::Kill { ids, signal, all } => each(global, &ids, |id| {
+            ops::kill::kill(global, id, &signal, all).context(|| format!("kill {id:?}"))
+        }),
+        Command::Delete { ids, force } => each(global, &ids, |id| {
+            ops::delete::delete(global, id, force).context(|| format!("delete {id:?}"))
+        }),
+        Command::List(format) => ops::list::list(global, format).map(|()| 0),
+        Command::Spec { bundle, rootless } => ops::spec::spec(&bundle, rootless).map(|()| 0),
+        Command::Features => ops::features::features().map(|()| 0),
+    }
+}
+
+/// Does it for every container that is meant; the first error is told after all were tried.
+fn each(global: &Global, ids: &cli::Ids, act: impl Fn(&str) -> Result<()>) -> Result<u8> {
+    let ids = match ids {
+        cli::Ids::One(id) => vec![id.clone()],
+        cli::Ids::Matching(pattern) => ops::list::matching(global, pattern)?,
+    };
+    let results: Vec<Result<()>> = ids.iter().map(|id| act(id)).collect();
+    results.into_iter().collect::<Result<()>>().map(|()| 0)
+}
+
+fn fail(log: &log::Log, message: &str) -> ExitCode {
+    if let Err(error) = log.write(Level::Error, message) {
+        // The log itself does not work: this much can still be said.
+        eprintln!("error: {message}\nerror: {error}");
+    }
+    ExitCode::FAILURE
+}

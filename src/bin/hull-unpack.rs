@@ -1,2 +1,8 @@
 //! The image unpacker.
-fn main() {}
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    eprintln!("hull-unpack is not built yet");
+    ExitCode::FAILURE
+}

@@ -1,0 +1,103 @@
+//! The bundle: bundle.md. Finds and reads config.json.
+
+use std::fs::File;
+use std::io::Read;
+
+use crate::error::{Call, Context, Error, Result};
+use crate::spec::config::Spec;
+
+/// The largest config that is read: a thousand times what engines write.
+const LARGEST: u64 = 16 * 1024 * 1024;
+
+/// A bundle on disk.
+#[derive(Debug)]
+pub struct Bundle {
+    /// Its absolute path.
+    pub path: String,
+    /// Its config.
+    pub spec: Spec,
+}
+
+/// Reads a bundle: `directory` or the working directory, and in it config.json, or the file
+/// `config` instead.
+///
+/// # Errors
+/// That there is none, or that it is no JSON, with the place of what is wrong.
+pub fn read(directory: &str, config: Option<&str>) -> Result<Bundle> {
+    let path =
+        std::fs::canonicalize(directory).call(|| format!("open the bundle {directory:?}"))?;
+    let Some(path) = path.to_str().map(str::to_owned) else {
+        return Err(Error::new(format!("the path of the bundle is no UTF-8: {}", path.display())));
+    };
+    let file = config.map_or_else(|| format!("{path}/config.json"), str::to_owned);
+    let text = read_text(&file)?;
+    let spec = parse(&text).context(|| "config.json")?;
+    Ok(Bundle { path, spec })
+}
+
+fn read_text(path: &str) -> Result<String> {
+    let file = File::open(path).call(|| format!("open({path:?})"))?;
+    let size = file.metadata().call(|| format!("fstat({path:?})"))?.len();
+    if size > LARGEST {
+        return Err(Error::new(format!("{path:?} has {size} bytes, at most {LARGEST} are read")));
+    }
+    // It may grow meanwhile, or be no regular file.
+    let mut text = String::with_capacity(usize::try_from(size).unwrap_or_default() + 1);
+    file.take(LARGEST).read_to_string(&mut text).call(|| format!("read({path:?})"))?;
+    Ok(text)
+}
+
+/// The place of an error is looked for only when there is one: it costs a third more.
+fn parse(text: &str) -> Result<Spec> {
+    serde_json::from_str(text).map_err(|_| {
+        let mut json = serde_json::Deserializer::from_str(text);
+        match serde_path_to_error::deserialize::<_, Spec>(&mut json) {
+            Err(error) => {
+                let pointer = pointer(error.path());
+                let error = Error::new(error.inner().to_string());
+                if pointer.is_empty() { error } else { error.context(pointer) }
+            }
+            // The document itself is right: what follows it is not.
+            Ok(_) => Error::new(match json.end() {
+                Err(error) => error.to_string(),
+                Ok(()) => "not JSON".to_owned(),
+            }),
+        }
+    })
+}
+
+fn pointer(path: &serde_path_to_error::Path) -> String {
+    use serde_path_to_error::Segment;
+    path.iter()
+        .map(|segment| match segment {
+            Segment::Seq { index } => format!("/{index}"),
+            Segment::Map { key } => format!("/{}", crate::plan::escape(key)),
+            Segment::Enum { variant } => format!("/{variant}"),
+            Segment::Unknown => "/?".to_owned(),
+        })
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_wrong_type_is_named_by_its_place() {
+        let error = |text| parse(text).unwrap_err().to_string();
+        let wrong = error(r#"{"mounts": [{"destination": "/a"}, {"destination": 7}]}"#);
+        assert!(wrong.starts_with("/mounts/1/destination: invalid type: integer `7`"), "{wrong}");
+        let wrong = error(r#"{"process": {"user": {"uid": -1}}}"#);
+        assert!(wrong.starts_with("/process/user/uid: invalid value: integer `-1`"), "{wrong}");
+        assert!(error("{\"root\":").contains("EOF"));
+        assert!(error("{} x").contains("trailing"));
+        assert!(error("").contains("EOF"));
+    }
+
+    #[test]
+    fn null_and_unknown_properties_are_no_errors() {
+        let text = r#"{"future": {"a": 1}, "mounts": null, "linux": {"devices": null, "x": []}}"#;
+        let spec = parse(text).unwrap();
+        assert!(spec.mounts.is_empty() && spec.linux.devices.is_empty());
+    }
+}

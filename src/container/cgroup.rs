@@ -1,0 +1,201 @@
+//! The cgroup of a container, in the cgroup filesystem: membership, the end of all its processes,
+//! removal. Limits have their own issue. cgroup-v2.rst of the kernel.
+
+use std::fs::File;
+use std::io::{Read, Seek, SeekFrom};
+use std::os::fd::{AsFd, OwnedFd};
+use std::path::Path;
+
+use nix::errno::Errno;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+
+use crate::error::{Call, Error, Result};
+use crate::plan::cgroup::Cgroup;
+use crate::state;
+use crate::sys::path::open_directory;
+use crate::sys::process::{pidfd_open, pidfd_send_signal};
+
+/// How long the processes of a cgroup may take to end after SIGKILL.
+const LONGEST_END: u16 = 10_000;
+/// How often a directory that is busy is tried again, each time after an event.
+const ATTEMPTS: usize = 100;
+
+/// What `delete` will have to know. Asked before anything is made, so that a creator that is
+/// killed leaves nothing that nobody knows.
+#[must_use]
+pub fn remember(cgroup: &Cgroup) -> state::Cgroup {
+    let mut missing = 0;
+    let mut directory = cgroup.directory.as_str();
+    while directory.len() > cgroup.mount.len() && !Path::new(directory).exists() {
+        missing += 1;
+        directory = directory.rsplit_once('/').map_or("", |(parent, _)| parent);
+    }
+    state::Cgroup { directory: cgroup.directory.clone(), made: missing }
+}
+
+/// Makes the cgroup, with every directory that is missing, and opens it.
+///
+/// # Errors
+/// "container's cgroup is not empty", "unexpectedly frozen"; those of mkdir(2).
+pub fn make(cgroup: &state::Cgroup) -> Result<OwnedFd> {
+    let path = cgroup.directory.as_str();
+    let names = path.match_indices('/').map(|(at, _)| &path[..at]).chain([path]);
+    let ancestors: Vec<&str> = names.collect();
+    for directory in &ancestors[ancestors.len() - cgroup.made..] {
+        match std::fs::create_dir(directory).map_err(errno) {
+            // Somebody else made it meanwhile.
+            Ok(()) | Err(Errno::EEXIST) => {}
+            Err(errno) => return Err(Error::from_call(format!("mkdir({directory:?})"), errno)),
+        }
+    }
+    if cgroup.made == 0 {
+        check_unused(path)?;
+    }
+    open_directory(path)
+}
+
+fn errno(error: std::io::Error) -> Errno {
+    Errno::from_raw(error.raw_os_error().unwrap_or_default())
+}
+
+/// runtime.md, "Create": a cgroup with processes in it, or a frozen one, is not fit.
+fn check_unused(directory: &str) -> Result<()> {
+    let path = format!("{directory}/cgroup.procs");
+    let processes = std::fs::read_to_string(&path).call(|| format!("read({path:?})"))?;
+    let count = processes.lines().count();
+    if count > 0 {
+        return Err(Error::new(format!(
+            "container's cgroup is not empty: {count} process(es) found in {directory:?}"
+        )));
+    }
+    // The root of a hierarchy has no such file, and is no container's.
+    if std::fs::read(format!("{directory}/cgroup.freeze")).is_ok_and(|text| text.starts_with(b"1"))
+    {
+        return Err(Error::new(format!("container's cgroup unexpectedly frozen: {directory:?}")));
+    }
+    Ok(())
+}
+
+/// Sends SIGKILL to all processes of the cgroup and below (cgroup.kill, 5.14).
+///
+/// # Errors
+/// Those of writing the file, other than that the cgroup is gone.
+pub fn kill(directory: &str) -> Result<()> {
+    let path = format!("{directory}/cgroup.kill");
+    match std::fs::write(&path, "1").map_err(errno) {
+        Ok(()) | Err(Errno::ENOENT | Errno::ENODEV) => Ok(()),
+        Err(errno) => Err(Error::from_call(format!("write({path:?}, \"1\")"), errno)),
+    }
+}
+
+/// Sends any signal to all processes of the cgroup and below. Some may be born meanwhile: only
+/// [`kill`] is certain.
+///
+/// # Errors
+/// Those of reading the files and of kill(2), other than that a process or a cgroup is gone.
+pub fn signal(directory: &Path, signal: i32) -> Result<()> {
+    let path = directory.join("cgroup.procs");
+    let processes = match std::fs::read_to_string(&path).map_err(errno) {
+        Err(Errno::ENOENT | Errno::ENODEV) => return Ok(()),
+        other => other.call(|| format!("read({path:?})"))?,
+    };
+    for pid in processes.lines().filter_map(|line| line.parse().ok()) {
+        if let Some(pidfd) = pidfd_open(pid)? {
+            match pidfd_send_signal(pidfd.as_fd(), signal) {
+                Err(error) if error.errno() == Some(Errno::ESRCH) => {}
+                other => other?,
+            }
+        }
+    }
+    for entry in std::fs::read_dir(directory).call(|| format!("open({directory:?})"))?.flatten() {
+        if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
+            self::signal(&entry.path(), signal)?;
+        }
+    }
+    Ok(())
+}
+
+/// Ends what is left in the cgroup, waits until it has ended, and removes the directories that
+/// were made for the container: its own with all below, and those above that are empty.
+///
+/// # Errors
+/// EBUSY if processes do not end within ten seconds.
+pub fn remove(cgroup: &state::Cgroup) -> Result<()> {
+    let mut directory = cgroup.directory.as_str();
+    for level in 0..cgroup.made {
+        if level == 0 {
+            remove_own(directory)?;
+        } else if let Err(error) = std::fs::remove_dir(directory) {
+            match errno(error) {
+                Errno::ENOENT => {}
+                // Another container is in it.
+                Errno::EBUSY | Errno::ENOTEMPTY => break,
+                errno => return Err(Error::from_call(format!("rmdir({directory:?})"), errno)),
+            }
+        }
+        directory = directory.rsplit_once('/').map_or("", |(parent, _)| parent);
+    }
+    Ok(())
+}
+
+fn remove_own(directory: &str) -> Result<()> {
+    match std::fs::remove_dir(directory).map_err(errno) {
+        Ok(()) | Err(Errno::ENOENT) => return Ok(()),
+        Err(Errno::EBUSY) => {}
+        Err(errno) => return Err(Error::from_call(format!("rmdir({directory:?})"), errno)),
+    }
+    kill(directory)?;
+    wait_empty(directory)?;
+    for _ in 0..ATTEMPTS {
+        match remove_tree(Path::new(directory)).map_err(errno) {
+            Ok(()) | Err(Errno::ENOENT) => return Ok(()),
+            // A process that has ended is counted until its parent, or the kernel, lets it go.
+            Err(Errno::EBUSY) => wait_empty(directory)?,
+            Err(errno) => return Err(Error::from_call(format!("rmdir({directory:?})"), errno)),
+        }
+    }
+    Err(Error::from_call(format!("rmdir({directory:?})"), Errno::EBUSY))
+}
+
+fn remove_tree(directory: &Path) -> std::io::Result<()> {
+    for entry in std::fs::read_dir(directory)? {
+        let entry = entry?;
+        if entry.file_type()?.is_dir() {
+            remove_tree(&entry.path())?;
+        }
+    }
+    std::fs::remove_dir(directory)
+}
+
+/// Waits for "populated 0" in cgroup.events, of which a change is an event for poll(2)
+/// (cgroup-v2.rst, "[Un]populated Notification").
+///
+/// # Errors
+/// That processes are left after ten seconds.
+pub fn wait_empty(directory: &str) -> Result<()> {
+    let path = format!("{directory}/cgroup.events");
+    let mut file = match File::open(&path).map_err(errno) {
+        Err(Errno::ENOENT) => return Ok(()),
+        other => other.call(|| format!("open({path:?})"))?,
+    };
+    loop {
+        let mut text = String::new();
+        file.seek(SeekFrom::Start(0)).call(|| format!("lseek({path:?})"))?;
+        match file.read_to_string(&mut text).map_err(errno) {
+            Err(Errno::ENODEV) => return Ok(()),
+            other => other.call(|| format!("read({path:?})"))?,
+        };
+        if text.lines().any(|line| line == "populated 0") {
+            return Ok(());
+        }
+        let mut fds = [PollFd::new(file.as_fd(), PollFlags::POLLPRI)];
+        match poll(&mut fds, PollTimeout::from(LONGEST_END)) {
+            Ok(0) => {
+                let seconds = LONGEST_END / 1000;
+                return Err(Error::new(format!("{directory:?} has processes after {seconds} s")));
+            }
+            Ok(_) | Err(Errno::EINTR) => {}
+            Err(errno) => return Err(Error::from_call(format!("poll({path:?})"), errno)),
+        }
+    }
+}

@@ -1,0 +1,99 @@
+//! Runs hooks: config.md, "POSIX-platform Hooks". The state goes to standard input through a file
+//! in memory, and the output into another one, so that neither side ever waits for the other.
+
+use std::ffi::OsString;
+use std::fs::File;
+use std::io::{Read, Seek, SeekFrom, Write};
+use std::os::fd::{AsFd, BorrowedFd};
+use std::os::unix::process::{CommandExt, ExitStatusExt};
+use std::process::{Command, Stdio};
+
+use nix::sys::memfd::{MFdFlags, memfd_create};
+
+use crate::error::{Call, Context, Error, Result};
+use crate::spec::config::Hook;
+use crate::sys::process::{pidfd_open, pidfd_send_signal, wait_ended};
+
+/// As much of a failed hook's output as its error quotes.
+const QUOTED: u64 = 1024;
+
+/// Runs the hooks of one kind in their order, until one fails. `env` is what a hook without an
+/// environment of its own gets.
+///
+/// # Errors
+/// That a hook could not be started, failed, or ran longer than its timeout.
+pub fn run_all(kind: &str, hooks: &[Hook], state: &str, env: &[String]) -> Result<()> {
+    for (index, hook) in hooks.iter().enumerate() {
+        run(hook, state, env).context(|| format!("hooks.{kind}[{index}] {:?}", hook.path))?;
+    }
+    Ok(())
+}
+
+/// The environment of this process, as the entries of a hook.
+#[must_use]
+pub fn own_env() -> Vec<String> {
+    let text = |(name, value): (OsString, OsString)| {
+        Some(format!("{}={}", name.into_string().ok()?, value.into_string().ok()?))
+    };
+    std::env::vars_os().filter_map(text).collect()
+}
+
+/// Runs one hook.
+///
+/// # Errors
+/// As [`run_all`].
+pub fn run(hook: &Hook, state: &str, env: &[String]) -> Result<()> {
+    let mut input = memory_file()?;
+    input.write_all(state.as_bytes()).call(|| "write(the state)")?;
+    input.seek(SeekFrom::Start(0)).call(|| "lseek()")?;
+    let mut output = memory_file()?;
+    let shared = || output.try_clone().map(Stdio::from).call(|| "dup()");
+    let mut command = Command::new(&hook.path);
+    command.stdin(input).stdout(shared()?).stderr(shared()?).env_clear();
+    if let Some((name, args)) = hook.args.split_first() {
+        command.arg0(name).args(args);
+    }
+    let env = hook.env.as_deref().unwrap_or(env);
+    command.envs(env.iter().filter_map(|entry| entry.split_once('=')));
+    let mut child = command.spawn().call(|| format!("execve({:?})", hook.path))?;
+
+    if let Some(seconds) = hook.timeout {
+        let pid = i32::try_from(child.id()).expect("a pid is an i32");
+        if let Some(pidfd) = pidfd_open(pid)? {
+            end_after(pidfd.as_fd(), seconds)?;
+        }
+    }
+    let status = child.wait().call(|| "waitid()")?;
+    if status.success() {
+        return Ok(());
+    }
+    let mut said = Vec::new();
+    output.seek(SeekFrom::Start(0)).call(|| "lseek()")?;
+    output.take(QUOTED).read_to_end(&mut said).call(|| "read(the output)")?;
+    let said = String::from_utf8_lossy(&said);
+    let how = match (hook.timeout, status.signal()) {
+        (Some(seconds), Some(9)) => format!("ran past its timeout of {seconds} s"),
+        (_, Some(signal)) => format!("was ended by signal {signal}"),
+        _ => format!("exit status {}", status.code().unwrap_or_default()),
+    };
+    Err(Error::new(format!("{how}, output: {:?}", said.trim())))
+}
+
+/// Waits for the hook, and ends it if that takes longer.
+fn end_after(pidfd: BorrowedFd<'_>, seconds: i64) -> Result<()> {
+    // poll(2) counts milliseconds, here in a u16: a minute at a time.
+    let mut left = u64::try_from(seconds).unwrap_or_default();
+    while left > 0 {
+        let turn = left.min(60);
+        left -= turn;
+        let milliseconds = u16::try_from(turn * 1000).expect("a minute has 60000 of them");
+        if wait_ended(pidfd, Some(milliseconds))? {
+            return Ok(());
+        }
+    }
+    pidfd_send_signal(pidfd, 9)
+}
+
+fn memory_file() -> Result<File> {
+    memfd_create(c"hook", MFdFlags::MFD_CLOEXEC).map(File::from).call(|| "memfd_create(\"hook\")")
+}

@@ -1,0 +1,34 @@
+//! The descriptors that the program gets beside 0, 1 and 2: `--preserve-fds`, and those of socket
+//! activation (sd_listen_fds(3)).
+
+use crate::error::{Error, Result};
+use crate::sys::process::is_open;
+
+/// Descriptors from 3 on, which the caller of the runtime has opened.
+#[derive(Clone, Copy, Debug)]
+pub struct Inherited {
+    /// How many there are.
+    pub count: u32,
+    /// How many of them, the first, are for socket activation.
+    pub listen_fds: u32,
+}
+
+impl Inherited {
+    /// Counts them, before the runtime opens anything: with a number that is larger than what the
+    /// caller gave, the program would get descriptors of the runtime.
+    ///
+    /// # Errors
+    /// That one of them is not open.
+    pub fn check(preserve_fds: u32) -> Result<Self> {
+        let listen_fds = std::env::var("LISTEN_FDS").ok();
+        let listen_fds = listen_fds.and_then(|text| text.parse().ok()).unwrap_or(0);
+        let count = preserve_fds.saturating_add(listen_fds);
+        for number in 3..count.saturating_add(3) {
+            if !i32::try_from(number).is_ok_and(is_open) {
+                let what = format!("--preserve-fds {preserve_fds}, LISTEN_FDS {listen_fds}");
+                return Err(Error::new(format!("{what}: descriptor {number} is not open")));
+            }
+        }
+        Ok(Self { count, listen_fds })
+    }
+}

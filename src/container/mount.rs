@@ -1,0 +1,119 @@
+//! Makes the mounts of the config: each detached and complete first, then attached to the
+//! descriptor of its destination (CVE-2021-30465).
+
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+
+use nix::errno::Errno;
+use nix::fcntl::OFlag;
+use nix::sys::stat::{SFlag, fstat};
+
+use super::copy_up;
+use crate::error::{Call, Context, Error, Result};
+use crate::plan::mounts::{Mount, Source};
+use crate::sys::mount::{
+    FilesystemContext, MountAttr, clone_path, fsopen, fspick, mount_setattr, move_mount,
+};
+use crate::sys::path::{InRoot, Leaf};
+
+/// Makes all mounts, in their order. Returns those that become read-only at last.
+///
+/// # Errors
+/// Those of the mount, with its place in the config and its destination.
+pub fn mount_all(root: &InRoot, mounts: &[Mount]) -> Result<Vec<OwnedFd>> {
+    let mut read_only_at_last = Vec::new();
+    for mount in mounts {
+        let done = mount_one(root, mount)
+            .context(|| format!("mounts[{}] at {:?}", mount.index, mount.destination))?;
+        if let (Some(mounted), true) = (done, mount.read_only_at_last) {
+            read_only_at_last.push(mounted);
+        }
+    }
+    Ok(read_only_at_last)
+}
+
+fn mount_one(root: &InRoot, mount: &Mount) -> Result<Option<OwnedFd>> {
+    let mounted = match &mount.source {
+        Source::Existing { options } => {
+            change_existing(root, mount, options)?;
+            return Ok(None);
+        }
+        Source::Filesystem { kind, options, .. } => {
+            let context = fsopen(kind)?;
+            set_all(&context, options)?;
+            context.mount(mount.attr.set)?
+        }
+        Source::Bind { path, recursive } => {
+            let tree = clone_path(path, *recursive)?;
+            if !mount.attr.is_empty() {
+                mount_setattr(tree.as_fd(), &mount.attr, false)?;
+            }
+            tree
+        }
+    };
+    change(mounted.as_fd(), mount)?;
+    let target = target(root, mount, leaf_for(mounted.as_fd(), &mount.source)?)?;
+    if let Source::Filesystem { copy_up: true, .. } = mount.source {
+        copy_up::copy(target.as_fd(), mounted.as_fd())?;
+    }
+    move_mount(mounted.as_fd(), target.as_fd())?;
+    Ok(Some(mounted))
+}
+
+fn set_all(context: &FilesystemContext, options: &[(String, Option<String>)]) -> Result<()> {
+    options.iter().try_for_each(|(key, value)| context.set(key, value.as_deref()))
+}
+
+/// What fsmount(2) and open_tree(2) do not do themselves.
+fn change(mounted: BorrowedFd<'_>, mount: &Mount) -> Result<()> {
+    if !mount.recursive_attr.is_empty() {
+        mount_setattr(mounted, &mount.recursive_attr, true)?;
+    }
+    if let Some((kind, recursive)) = mount.propagation {
+        mount_setattr(mounted, &MountAttr::propagation(kind), recursive)?;
+    }
+    Ok(())
+}
+
+fn leaf_for(mounted: BorrowedFd<'_>, source: &Source) -> Result<Leaf> {
+    if let Source::Filesystem { .. } = source {
+        return Ok(Leaf::Directory);
+    }
+    let mode = fstat(mounted).call(|| "fstat(the source)")?.st_mode;
+    let kind = SFlag::from_bits_truncate(mode) & SFlag::S_IFMT;
+    Ok(if kind == SFlag::S_IFDIR { Leaf::Directory } else { Leaf::File })
+}
+
+/// Opens the destination, and makes it if it is not there.
+fn target(root: &InRoot, mount: &Mount, leaf: Leaf) -> Result<OwnedFd> {
+    let path = mount.destination.as_str();
+    if !mount.no_symlinks {
+        return root.make(path, leaf);
+    }
+    match root.open_no_symlinks(path, OFlag::O_PATH) {
+        Err(error) if error.errno() == Some(Errno::ENOENT) => {
+            root.make(path, leaf)?;
+            root.open_no_symlinks(path, OFlag::O_PATH)
+        }
+        Err(error) if error.errno() == Some(Errno::ELOOP) => Err(Error::new(format!(
+            "{path:?} in the rootfs is a symbolic link, must be a directory"
+        ))),
+        other => other,
+    }
+}
+
+fn change_existing(
+    root: &InRoot,
+    mount: &Mount,
+    options: &[(String, Option<String>)],
+) -> Result<()> {
+    let target = root.open(&mount.destination, OFlag::O_PATH)?;
+    if !options.is_empty() {
+        let context = fspick(target.as_fd())?;
+        set_all(&context, options)?;
+        context.reconfigure()?;
+    }
+    if !mount.attr.is_empty() {
+        mount_setattr(target.as_fd(), &mount.attr, false)?;
+    }
+    change(target.as_fd(), mount)
+}

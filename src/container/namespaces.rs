@@ -1,0 +1,90 @@
+//! Makes and joins namespaces: namespaces(7), setns(2), time_namespaces(7).
+
+use std::os::fd::{AsFd, OwnedFd};
+
+use nix::fcntl::{OFlag, open};
+use nix::sys::stat::Mode;
+
+use crate::error::{Call, Context, Error, Result};
+use crate::plan::namespaces::{CGROUP, NETWORK, Namespaces, PID, TIME, TYPES};
+use crate::sys::netlink::loopback_up;
+use crate::sys::proc::Procfs;
+use crate::sys::process::{namespace_type, setns, unshare};
+
+/// A namespace that exists, open.
+#[derive(Debug)]
+pub struct Joined {
+    /// Its CLONE_NEW* flag.
+    pub kind: u64,
+    /// The namespace file.
+    pub file: OwnedFd,
+}
+
+/// Opens the namespaces to join, in the runtime namespace, and checks that each is of its type.
+///
+/// # Errors
+/// That one is not there or is of another type, with its place in the config.
+pub fn open_joins(namespaces: &Namespaces) -> Result<Vec<Joined>> {
+    let open_one = |join: &crate::plan::namespaces::Join| {
+        let path = join.path.as_str();
+        // A FIFO in its place must not hold us.
+        let flags = OFlag::O_RDONLY | OFlag::O_CLOEXEC | OFlag::O_NONBLOCK;
+        let file = open(path, flags, Mode::empty()).call(|| format!("open({path:?})"))?;
+        let kind = namespace_type(file.as_fd())
+            .map_err(|_| Error::new(format!("{path:?} is not a namespace")))?;
+        if kind != join.kind {
+            let name =
+                |kind| TYPES.iter().find(|(_, flag)| *flag == kind).map_or("?", |(name, _)| name);
+            let (is, wanted) = (name(kind), name(join.kind));
+            return Err(Error::new(format!("{path:?} is a {is} namespace, not a {wanted} one")));
+        }
+        Ok(Joined { kind, file })
+    };
+    let mut joined = Vec::new();
+    for join in &namespaces.joins {
+        joined.push(open_one(join).context(|| format!("config.json: {}", join.pointer))?);
+    }
+    Ok(joined)
+}
+
+/// The runtime's own pid namespace, to come back to: who joins another one moves only its
+/// children (pid_namespaces(7)), of which the next must be init and no other.
+///
+/// # Errors
+/// Those of setns(2).
+pub fn join_pid(joined: &[Joined]) -> Result<Option<OwnedFd>> {
+    let Some(join) = joined.iter().find(|join| join.kind == PID) else { return Ok(None) };
+    let own = Procfs::open()?.magic_file("self/ns/pid")?;
+    setns(join.file.as_fd(), PID)?;
+    Ok(Some(own))
+}
+
+/// In init: joins all others, then makes those that clone3 could not make.
+///
+/// # Errors
+/// EPERM, EINVAL of setns(2) and unshare(2).
+pub fn join_and_make(namespaces: &Namespaces, joined: &[Joined], procfs: &Procfs) -> Result<()> {
+    for join in joined.iter().filter(|join| join.kind != PID) {
+        setns(join.file.as_fd(), join.kind)?;
+    }
+    if namespaces.new & CGROUP != 0 {
+        unshare(CGROUP)?;
+    }
+    if namespaces.new & TIME != 0 {
+        make_time(&namespaces.time_offsets, procfs)?;
+    }
+    if namespaces.new & NETWORK != 0 {
+        loopback_up()?;
+    }
+    Ok(())
+}
+
+/// The offsets are set while nobody is in the namespace; then init goes in.
+fn make_time(offsets: &[String], procfs: &Procfs) -> Result<()> {
+    unshare(TIME)?;
+    for line in offsets {
+        procfs.write("self/timens_offsets", line).context(|| "config.json: /linux/timeOffsets")?;
+    }
+    let namespace = procfs.magic_file("self/ns/time_for_children")?;
+    setns(namespace.as_fd(), TIME)
+}

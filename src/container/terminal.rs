@@ -1,0 +1,80 @@
+//! The container's terminal: config.md, "terminal"; config-linux.md, "Default Devices",
+//! /dev/console. And its other side, in a `run` that stays in the foreground.
+
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+
+use nix::fcntl::{OFlag, openat};
+use nix::sys::stat::Mode;
+use nix::unistd::Uid;
+
+use super::devices::open_dev;
+use crate::error::{Call, Context, Error, Result};
+use crate::spec::config::ConsoleSize;
+use crate::sys::mount::{clone_fd, filesystem_magic, move_mount};
+use crate::sys::path::InRoot;
+use crate::sys::process::{set_standard_streams, standard_stream};
+use crate::sys::terminal::{open_peer, set_controlling, set_size};
+
+/// DEVPTS_SUPER_MAGIC (statfs(2)).
+const DEVPTS_MAGIC: i64 = 0x1cd1;
+
+/// Opens a new pty of the container's devpts, shows it as /dev/console, and makes it init's
+/// terminal and standard streams. Returns the master, for who called the runtime.
+///
+/// # Errors
+/// That the container has no devpts; those of the calls.
+pub fn open(root: &InRoot, size: Option<ConsoleSize>, uid: u32) -> Result<OwnedFd> {
+    let dev = open_dev(root)?;
+    let flags = OFlag::O_RDWR | OFlag::O_NOCTTY;
+    let master = root.open_no_symlinks("dev/pts/ptmx", flags)?;
+    if filesystem_magic(&master)? != DEVPTS_MAGIC {
+        return Err(Error::new("/dev/pts/ptmx is not on a devpts, mount one there"));
+    }
+    let peer = open_peer(master.as_fd())?;
+    if let Some(size) = size {
+        set_size(master.as_fd(), size.height, size.width)?;
+    }
+    if uid != 0 {
+        // The user must be able to open /dev/tty's own file again; the group stays tty's.
+        nix::unistd::fchown(&peer, Some(Uid::from_raw(uid)), None)
+            .call(|| "fchown(the terminal)")?;
+    }
+    show_console(dev.as_fd(), peer.as_fd()).context(|| "/dev/console")?;
+    set_standard_streams(&peer)?;
+    set_controlling(peer.as_fd())?;
+    Ok(master)
+}
+
+/// A bind mount of the pty's own file, by descriptor (CVE-2025-52565).
+fn show_console(dev: BorrowedFd<'_>, peer: BorrowedFd<'_>) -> Result<()> {
+    let nofollow = OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
+    let create = nofollow | OFlag::O_CREAT | OFlag::O_EXCL;
+    match openat(dev, "console", create, Mode::from_bits_truncate(0o600)) {
+        Ok(_) | Err(nix::errno::Errno::EEXIST) => {}
+        Err(errno) => return Err(Error::from_call("create \"console\"", errno)),
+    }
+    let target = openat(dev, "console", nofollow | OFlag::O_PATH, Mode::empty())
+        .call(|| "open(\"console\", O_PATH|O_NOFOLLOW)")?;
+    move_mount(clone_fd(peer, false)?.as_fd(), target.as_fd())
+}
+
+/// Without a terminal the standard streams are the caller's; pipes and files among them must
+/// belong to the user of the container, who may open /dev/stdout again.
+///
+/// # Errors
+/// Those of fstat(2). A stream that cannot be given away stays as it is.
+pub fn give_streams(uid: u32) -> Result<()> {
+    if uid == 0 {
+        return Ok(());
+    }
+    for number in 0..=2 {
+        let stream = standard_stream(number);
+        let stat = nix::sys::stat::fstat(stream).call(|| format!("fstat({number})"))?;
+        let null = nix::sys::stat::makedev(1, 3);
+        if stat.st_uid != uid && stat.st_rdev != null {
+            // EPERM, EROFS, EINVAL: the file of somebody else, /dev/null, a socket.
+            nix::unistd::fchown(stream, Some(Uid::from_raw(uid)), None).ok();
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,125 @@
+//! Facts about this host, asked once, before the plan is made, and only those that this config
+//! needs: each is a system call or three on the way to the start.
+
+use std::path::Path;
+
+use nix::sys::stat::{SFlag, lstat};
+
+use crate::error::Result;
+use crate::spec::config::Spec;
+use crate::sys::ids;
+use crate::sys::mount::filesystem_magic;
+use crate::sys::path::open_directory;
+
+/// CGROUP2_SUPER_MAGIC (statfs(2)).
+const CGROUP2_MAGIC: i64 = 0x6367_7270;
+/// CAP_SYS_ADMIN.
+const SYS_ADMIN: u64 = 1 << 21;
+
+/// What the plan needs to know.
+#[derive(Debug)]
+pub struct Host {
+    /// Whether the runtime may make namespaces and mounts.
+    pub is_privileged: bool,
+    /// The capabilities that it can give to a container.
+    pub permitted: u64,
+    /// Where cgroup v2 is mounted.
+    pub cgroup_mount: Option<&'static str>,
+    /// The parent of the runtime's own cgroup, where one without an absolute path is made:
+    /// the own one has processes, so it could not hand out controllers (cgroup-v2.rst,
+    /// "No Internal Process Constraint").
+    pub parent_cgroup: String,
+    /// Whether AppArmor is enabled. Asked only if the config has a profile.
+    pub has_apparmor: bool,
+    /// Whether SELinux is enabled. Asked only if the config has a label.
+    pub has_selinux: bool,
+    /// The absolute path of the root filesystem, or what is wrong with it.
+    pub rootfs: std::result::Result<String, String>,
+}
+
+impl Default for Host {
+    fn default() -> Self {
+        Self {
+            is_privileged: true,
+            permitted: u64::MAX,
+            cgroup_mount: None,
+            parent_cgroup: "/".to_owned(),
+            has_apparmor: false,
+            has_selinux: false,
+            rootfs: Ok("/rootfs".to_owned()),
+        }
+    }
+}
+
+impl Host {
+    /// Asks. `needs_cgroup` says that the container gets a cgroup, or is shown the hierarchy.
+    ///
+    /// # Errors
+    /// Those of capget(2); what is wrong with the rootfs is for the plan.
+    pub fn ask(spec: &Spec, bundle: &str) -> Result<Self> {
+        let permitted = ids::permitted()?;
+        let process = spec.process.as_ref();
+        let is_set = |text: Option<&String>| text.is_some_and(|text| !text.is_empty());
+        let apparmor = is_set(process.and_then(|process| process.apparmor_profile.as_ref()));
+        let selinux = is_set(process.and_then(|process| process.selinux_label.as_ref()))
+            || spec.linux.mount_label.is_some();
+        let is_absolute =
+            spec.linux.cgroups_path.as_ref().is_some_and(|path| path.starts_with('/'));
+        Ok(Self {
+            is_privileged: permitted & SYS_ADMIN != 0,
+            permitted,
+            cgroup_mount: cgroup_mount(),
+            parent_cgroup: if is_absolute { String::new() } else { parent_cgroup() },
+            has_apparmor: apparmor && has_apparmor(),
+            has_selinux: selinux && Path::new("/sys/fs/selinux/enforce").exists(),
+            rootfs: rootfs(spec, bundle),
+        })
+    }
+}
+
+/// The unified hierarchy, or on a hybrid host the version 2 part of it (systemd's layout).
+#[must_use]
+pub fn cgroup_mount() -> Option<&'static str> {
+    ["/sys/fs/cgroup", "/sys/fs/cgroup/unified"].into_iter().find(|path| {
+        let magic = open_directory(path).and_then(filesystem_magic);
+        magic.is_ok_and(|magic| magic == CGROUP2_MAGIC)
+    })
+}
+
+/// The line of the unified hierarchy is the one with number 0 and no controllers (cgroups(7)).
+fn parent_cgroup() -> String {
+    let text = std::fs::read_to_string("/proc/self/cgroup").unwrap_or_default();
+    let own = text.lines().find_map(|line| line.strip_prefix("0::")).unwrap_or("/");
+    match own.rsplit_once('/') {
+        Some((parent, _)) => parent.to_owned(),
+        None => String::new(),
+    }
+}
+
+fn has_apparmor() -> bool {
+    let path = "/sys/module/apparmor/parameters/enabled";
+    std::fs::read(path).is_ok_and(|text| text.starts_with(b"Y"))
+}
+
+fn rootfs(spec: &Spec, bundle: &str) -> std::result::Result<String, String> {
+    let Some(root) = &spec.root else { return Ok(String::new()) };
+    let trimmed = root.path.trim_end_matches('/');
+    let path =
+        if root.path.starts_with('/') { trimmed.to_owned() } else { format!("{bundle}/{trimmed}") };
+    if root.path.is_empty() {
+        return Err("missing".to_owned());
+    }
+    if path.is_empty() {
+        return Err("the root of the host cannot be a container's".to_owned());
+    }
+    let stat =
+        lstat(path.as_str()).map_err(|errno| format!("lstat({path:?}): {}", errno.desc()))?;
+    let kind = SFlag::from_bits_truncate(stat.st_mode) & SFlag::S_IFMT;
+    if kind == SFlag::S_IFLNK {
+        return Err(format!("{path:?} is a symbolic link, must be a directory"));
+    }
+    if kind != SFlag::S_IFDIR {
+        return Err(format!("{path:?} is not a directory"));
+    }
+    Ok(path)
+}

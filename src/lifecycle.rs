@@ -1,0 +1,86 @@
+//! Which operation is allowed in which status: runtime.md, "State" and "Operations". One table.
+
+/// Where a container is in its life (runtime.md, "State").
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Status {
+    /// `create` is at work.
+    Creating,
+    /// `create` has finished; the program was not started.
+    Created,
+    /// The program was started and has not ended.
+    Running,
+    /// The container process has ended.
+    Stopped,
+}
+
+/// What is asked of a container that exists.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Operation {
+    /// Execute the program.
+    Start,
+    /// Send a signal.
+    Kill,
+    /// Remove what is left.
+    Delete,
+    /// End what runs, and remove what is left.
+    ForceDelete,
+}
+
+impl Status {
+    /// The specification's word.
+    #[must_use]
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Creating => "creating",
+            Self::Created => "created",
+            Self::Running => "running",
+            Self::Stopped => "stopped",
+        }
+    }
+}
+
+/// Whether the operation is allowed; else why not, in the words of runc, which engines look for.
+/// As with runc, a container that was never started may be deleted without force.
+///
+/// # Errors
+/// The message.
+pub fn check(operation: Operation, status: Status, id: &str) -> Result<(), String> {
+    use Operation::{Delete, ForceDelete, Kill, Start};
+    use Status::{Created, Creating, Running, Stopped};
+    match (operation, status) {
+        (Start | Delete, Created)
+        | (Kill, Created | Running)
+        | (Delete, Stopped)
+        | (ForceDelete, Creating | Created | Running | Stopped) => Ok(()),
+        (Start, Running) => Err("cannot start an already running container".to_owned()),
+        (Start, Stopped) => Err("cannot start a container that has stopped".to_owned()),
+        (Start, Creating) => Err("cannot start a container in the creating state".to_owned()),
+        (Kill, Creating | Stopped) => Err("container not running".to_owned()),
+        (Delete, Creating | Running) => {
+            Err(format!("cannot delete container {id} that is not stopped: {}", status.word()))
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_table_of_the_specification() {
+        use Operation::{Delete, ForceDelete, Kill, Start};
+        let rows = [
+            (Status::Creating, [false, false, false, true]),
+            (Status::Created, [true, true, true, true]),
+            (Status::Running, [false, true, false, true]),
+            (Status::Stopped, [false, false, true, true]),
+        ];
+        for (status, allowed) in rows {
+            for (operation, allowed) in [Start, Kill, Delete, ForceDelete].into_iter().zip(allowed)
+            {
+                let result = check(operation, status, "web");
+                assert_eq!(result.is_ok(), allowed, "{operation:?} {status:?}");
+            }
+        }
+    }
+}

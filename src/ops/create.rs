@@ -1,0 +1,421 @@
+//! create: runtime.md, "Create" and "Lifecycle". The story of two processes.
+//!
+//! ```text
+//!   runtime (runtime namespace)                init (container namespace)
+//!   1  read the bundle, plan, open the joins
+//!   2  claim the id
+//!   3  make the cgroup
+//!   4  clone3 ──────────────────────────────▶
+//!                                              5  join and make namespaces; names; limits of memory
+//!                                              6  mounts, devices, terminal
+//!   7  network devices, prestart and     ◀──── Asks
+//!      createRuntime hooks          Go ──────▶ 8  createContainer hooks, sysctls, masked and
+//!                                                 read-only paths, the new root
+//!                                              9  working directory, user, the program's file
+//!                                        ◀──── Ready
+//!   10 state.json, sockets, pid file
+//!                                   Go ──────▶    waits for `start`: a byte in exec.fifo
+//!                                              11 startContainer hooks, label, execve
+//! ```
+//!
+//! Init dies with the runtime until the runtime has recorded it: first by the death signal, then,
+//! from Ready on, by the end of the connection. What create made, a failing create unmakes.
+
+use std::convert::Infallible;
+use std::ffi::CString;
+use std::os::fd::{AsFd, OwnedFd};
+
+use nix::sys::stat::{Mode, umask};
+
+use super::Global;
+use super::handover::{Sockets, write_pid_file};
+use super::undo::Undo;
+use crate::bundle;
+use crate::container::inherited::Inherited;
+use crate::container::{
+    cgroup, credentials, devices, home, hooks, labels, masked, mount, namespaces, network, notify,
+    program, rootfs, terminal, working_directory,
+};
+use crate::error::{Call, Context, Error, Result};
+use crate::host::Host;
+use crate::lifecycle::Status;
+use crate::log::Level;
+use crate::plan::namespaces::{MOUNT, NETWORK, PID};
+use crate::plan::process::Process;
+use crate::plan::{self, Plan, mounts};
+use crate::state::{Directory, Record, Root, check_id};
+use crate::sync::{Channel, FromInit};
+use crate::sys::path::InRoot;
+use crate::sys::proc::{Procfs, process_stat};
+use crate::sys::process::{self, Child, Cloned, clone3};
+use crate::sys::{clock, socket};
+
+/// What the command line says of a new container.
+#[derive(Clone, Debug, Default)]
+pub struct Options {
+    /// The container's id.
+    pub id: String,
+    /// The directory of the bundle.
+    pub bundle: Option<String>,
+    /// A config instead of the bundle's config.json.
+    pub config: Option<String>,
+    /// Where to send the terminal's master.
+    pub console_socket: Option<String>,
+    /// Where to send the pidfd of init.
+    pub pidfd_socket: Option<String>,
+    /// Where to write init's pid.
+    pub pid_file: Option<String>,
+    /// Whether not to use pivot_root(2).
+    pub no_pivot: bool,
+    /// Whether to keep the session keyring.
+    pub no_new_keyring: bool,
+    /// How many descriptors from 3 on the program gets.
+    pub preserve_fds: u32,
+}
+
+/// When the program is executed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Start {
+    /// When `start` says so.
+    Later,
+    /// At once: `run`. Whether the runtime stays in the foreground, and keeps the terminal.
+    Now {
+        /// Stays until the program has ended.
+        foreground: bool,
+    },
+}
+
+/// A container whose init waits.
+pub struct Created {
+    /// Its directory.
+    pub directory: Directory,
+    /// What is remembered of it.
+    pub record: Record,
+    /// Init.
+    pub init: Child,
+    /// To init.
+    pub channel: Channel,
+    /// The terminal's master, if the runtime keeps it.
+    pub master: Option<OwnedFd>,
+}
+
+/// Creates a container.
+///
+/// # Errors
+/// Everything that is wrong in the config, before anything is done; else the step that failed.
+/// Then nothing is left of the container.
+pub fn create(global: &Global, options: &Options) -> Result<()> {
+    build(global, options, Start::Later).map(drop)
+}
+
+/// The story, on the runtime's side.
+///
+/// # Errors
+/// As [`create`].
+pub fn build(global: &Global, options: &Options, start: Start) -> Result<Created> {
+    // 1. The question and the answer. Nothing has happened yet.
+    let id = options.id.as_str();
+    check_id(id)?;
+    let inherited = Inherited::check(options.preserve_fds)?;
+    let bundle = bundle::read(options.bundle.as_deref().unwrap_or("."), options.config.as_deref())?;
+    let host = Host::ask(&bundle.spec, &bundle.path)?;
+    let request = plan::Request {
+        id,
+        bundle: &bundle.path,
+        cgroup_manager: global.cgroup_manager,
+        pivot: !options.no_pivot,
+        new_keyring: !options.no_new_keyring,
+    };
+    let mut plan = plan::plan(bundle.spec, &request, &host)?;
+    for warning in &plan.warnings {
+        global.log.write(Level::Warning, warning)?;
+    }
+    if global.log.level == Some(Level::Debug) {
+        for line in plan.to_string().lines() {
+            global.log.write(Level::Debug, line)?;
+        }
+    }
+    let sockets = Sockets::connect(&plan, options, start)?;
+    let joined = namespaces::open_joins(&plan.namespaces)?;
+
+    // 2. The id.
+    let directory = Root::make(&global.root)?.claim(id)?;
+    let mut undo = Undo::new(directory, &plan, bundle.path);
+    undo.record.cgroup = plan.cgroup.as_ref().map(cgroup::remember);
+    undo.directory().write(&undo.record)?;
+    if notify::socket_of_caller().is_some() {
+        let notify = undo.directory().make_notify()?;
+        plan.mounts.push(mounts::notify_mount(&notify, plan.mounts.len()));
+    }
+
+    // 3. The cgroup.
+    let cgroup = undo.record.cgroup.as_ref().map(cgroup::make).transpose()?;
+
+    // 4. Init, in its namespaces and its cgroup.
+    let fifo = (start == Start::Later).then(|| undo.directory().make_fifo()).transpose()?;
+    let (ours, its) = socket::pair()?;
+    let own_pid_namespace = namespaces::join_pid(&joined)?;
+    let flags = plan.namespaces.clone_flags();
+    match clone3(flags, cgroup.as_ref().map(AsFd::as_fd))? {
+        Cloned::Init => {
+            // The lock of the directory is the runtime's alone.
+            let record = undo.forget();
+            drop(ours);
+            let init = Init { plan, record, joined, channel: Channel(its), fifo, inherited };
+            let Err(error) = init.story();
+            init.fail(&error);
+            std::process::exit(1);
+        }
+        Cloned::Runtime(child) => undo.init = Some(child),
+    }
+    drop((its, fifo, cgroup));
+    if let Some(namespace) = own_pid_namespace {
+        process::setns(namespace.as_fd(), PID)?;
+    }
+    let channel = Channel(ours);
+    undo.record.pid = undo.init().pid;
+
+    // 7. What the runtime does between mounts and the new root; then init is ready.
+    let terminal = loop {
+        match channel.receive()? {
+            FromInit::Asks => {
+                serve(&plan, &joined, &undo)?;
+                channel.go()?;
+            }
+            FromInit::Ready(terminal) => break terminal,
+            FromInit::Failed(error) => return Err(error),
+            FromInit::Gone => return Err(undo.how_init_ended()),
+        }
+    };
+
+    // 10. From here on the container is known, and lives without the runtime.
+    let stat = process_stat(undo.record.pid)?.ok_or_else(|| undo.how_init_ended())?;
+    undo.record.start_time = stat.start_time;
+    undo.record.created = clock::now();
+    undo.directory().write(&undo.record)?;
+    let master = sockets.send(terminal, undo.init())?;
+    if let Some(path) = &options.pid_file {
+        write_pid_file(path, undo.record.pid)?;
+    }
+    channel.go()?;
+    Ok(undo.keep(channel, master))
+}
+
+/// Step 7: network devices, then the hooks of the runtime namespace.
+fn serve(plan: &Plan, joined: &[namespaces::Joined], undo: &Undo) -> Result<()> {
+    if !plan.net_devices.is_empty() {
+        let file = match joined.iter().find(|joined| joined.kind == NETWORK) {
+            Some(joined) => joined.file.try_clone().call(|| "dup()")?,
+            None => Procfs::open()?.magic_file(&format!("{}/ns/net", undo.record.pid))?,
+        };
+        network::move_devices(&plan.net_devices, file.as_fd())?;
+    }
+    let state = undo.record.hook_state(Status::Creating);
+    let env = hooks::own_env();
+    hooks::run_all("prestart", &plan.hooks.prestart, &state, &env)?;
+    hooks::run_all("createRuntime", &plan.hooks.create_runtime, &state, &env)
+}
+
+/// Init's side of the story.
+struct Init {
+    plan: Plan,
+    record: Record,
+    joined: Vec<namespaces::Joined>,
+    channel: Channel,
+    fifo: Option<OwnedFd>,
+    inherited: Inherited,
+}
+
+impl Init {
+    #[expect(clippy::too_many_lines, reason = "the story of an operation is one function")]
+    fn story(&self) -> Result<Infallible> {
+        let plan = &self.plan;
+        // 5. Init itself, its namespaces, and what belongs to them.
+        process::die_with_runtime(true)?;
+        process::not_dumpable()?;
+        process::setsid()?;
+        let callers_umask = umask(Mode::empty());
+        let procfs = Procfs::open()?;
+        if let Some(adj) = plan.process.as_ref().and_then(|process| process.oom_score_adj) {
+            procfs
+                .write("self/oom_score_adj", &adj.to_string())
+                .context(|| "config.json: /process/oomScoreAdj")?;
+        }
+        if let Some(policy) = &plan.memory_policy {
+            process::set_mempolicy(policy.mode, &policy.nodes)
+                .context(|| "config.json: /linux/memoryPolicy")?;
+        }
+        namespaces::join_and_make(&plan.namespaces, &self.joined, &procfs)?;
+        if let Some(name) = &plan.keyring {
+            process::join_session_keyring(name)?;
+        }
+        if let Some(name) = &plan.hostname {
+            nix::unistd::sethostname(name).call(|| format!("sethostname({name:?})"))?;
+        }
+        if let Some(name) = &plan.domainname {
+            process::setdomainname(name)?;
+        }
+        let label = plan.process.as_ref().and_then(|process| process.exec_label.as_ref());
+        let label = labels::open(label, &procfs)?;
+
+        // 6. What the container sees.
+        let has_own_mounts = plan.namespaces.is_own(MOUNT);
+        let root = if has_own_mounts {
+            rootfs::attach(&plan.rootfs)?
+        } else {
+            rootfs::open_unmounted(&plan.rootfs)?
+        };
+        let read_only_at_last = mount::mount_all(&root, &plan.mounts)?;
+        if let Some(devices) = &plan.devices {
+            devices::make(&root, devices)?;
+        }
+        let terminal = match &plan.process {
+            Some(Process { terminal: Some(size), credentials, .. }) => Some(
+                terminal::open(&root, *size, credentials.uid)
+                    .context(|| "config.json: /process/terminal")?,
+            ),
+            _ => None,
+        };
+
+        // 7. The runtime's part.
+        let Plan { hooks: of, net_devices, .. } = plan;
+        if !(of.prestart.is_empty() && of.create_runtime.is_empty() && net_devices.is_empty()) {
+            self.channel.ask().and_then(go_or_end)?;
+        }
+
+        // 8. The new root.
+        if !plan.hooks.create_container.is_empty() {
+            let state = self.hook_state(Status::Creating);
+            hooks::run_all(
+                "createContainer",
+                &plan.hooks.create_container,
+                &state,
+                &hooks::own_env(),
+            )?;
+        }
+        for (path, value) in &plan.sysctls {
+            procfs
+                .write(&format!("sys/{path}"), value)
+                .context(|| format!("config.json: /linux/sysctl/{}", plan::escape(path)))?;
+        }
+        masked::make_read_only(&root, &plan.rootfs.readonly_paths)?;
+        masked::mask(&root, &plan.rootfs.masked)?;
+        rootfs::finish(&root, &plan.rootfs, &read_only_at_last)?;
+        rootfs::enter(&root, &plan.rootfs, has_own_mounts)?;
+        if let Some(persona) = plan.personality {
+            process::set_personality(persona)?;
+        }
+
+        // 9. The user.
+        let mut command = None;
+        if let Some(process) = &plan.process {
+            let env = self.env(process, &root);
+            if terminal.is_none() {
+                terminal::give_streams(process.credentials.uid)?;
+            }
+            credentials::set_limits(process)?;
+            let directory = working_directory::open(&root, &process.cwd)?;
+            // As root if it may: the user need not be able to enter what the engine chose. On a
+            // network filesystem it may be the user alone who can.
+            let is_there = working_directory::enter(&directory).is_ok();
+            credentials::apply(&process.credentials)?;
+            if !is_there {
+                working_directory::enter(&directory)?;
+            }
+            working_directory::check(&process.cwd)?;
+            let path = program::find(&process.args[0], &env)?;
+            command = Some(Command { path, args: c_strings(&process.args), env: c_strings(&env) });
+            let mask = process.credentials.umask.map(Mode::from_bits_truncate);
+            umask(mask.unwrap_or(callers_umask));
+        }
+        self.channel.ready(terminal.as_ref())?;
+        // From here on the end of the connection tells that the runtime is gone before it has
+        // recorded this process; the death signal would end a container that is recorded.
+        process::die_with_runtime(false)?;
+        self.channel.wait_for_go().and_then(go_or_end)?;
+        if let Some(fifo) = &self.fifo {
+            wait_for_start(fifo)?;
+        }
+
+        // 11. The program.
+        let Some(command) = command else {
+            return Err(Error::new("config.json: /process: missing"));
+        };
+        if !plan.hooks.start_container.is_empty() {
+            let state = self.hook_state(Status::Created);
+            let env = plan.process.as_ref().map_or(&[][..], |process| &process.env);
+            hooks::run_all("startContainer", &plan.hooks.start_container, &state, env)?;
+        }
+        if let Some(label) = label {
+            label.write()?;
+        }
+        process::reset_signals()?;
+        process::close_on_exec_from(3 + self.inherited.count)?;
+        let errno = process::execve(&command.path, &command.args, &command.env);
+        Err(Error::from_call(format!("exec {:?}", command.path), errno))
+    }
+
+    /// The state object as the container sees it: with the pid that init has there.
+    fn hook_state(&self, status: Status) -> String {
+        let pid = nix::unistd::getpid().as_raw();
+        Record { pid, ..self.record.clone() }.hook_state(status)
+    }
+
+    /// The environment of the program, with what the config leaves to the runtime.
+    fn env(&self, process: &Process, root: &InRoot) -> Vec<String> {
+        let mut env = process.env.clone();
+        let home = env.iter().position(|entry| entry.starts_with("HOME="));
+        if home.is_none_or(|at| env[at] == "HOME=") {
+            let directory = home::find(root, process.credentials.uid);
+            match home {
+                Some(at) => env[at] = format!("HOME={directory}"),
+                None => env.push(format!("HOME={directory}")),
+            }
+        }
+        if notify::socket_of_caller().is_some() {
+            env.push(format!("NOTIFY_SOCKET={}", notify::SOCKET_IN_CONTAINER));
+        }
+        if self.inherited.listen_fds > 0 {
+            env.push(format!("LISTEN_FDS={}", self.inherited.listen_fds));
+            env.push("LISTEN_PID=1".to_owned());
+        }
+        env
+    }
+
+    /// Tells what went wrong: `create` over the connection, `start` in exec.fifo.
+    fn fail(&self, error: &Error) {
+        self.channel.fail(error);
+        if let Some(fifo) = &self.fifo {
+            // Nobody reads it before `start`, and it fits into any pipe.
+            nix::unistd::write(fifo, format!("E{error}").as_bytes()).ok();
+        }
+    }
+}
+
+/// What init executes.
+struct Command {
+    path: CString,
+    args: Vec<CString>,
+    env: Vec<CString>,
+}
+
+fn c_strings(list: &[String]) -> Vec<CString> {
+    list.iter()
+        .map(|text| CString::new(text.as_str()).expect("the plan refuses NUL bytes"))
+        .collect()
+}
+
+fn go_or_end(is_there: bool) -> Result<()> {
+    if is_there { Ok(()) } else { Err(Error::new("the runtime is gone")) }
+}
+
+/// Takes one byte, the one of the `start` that wins; others find theirs still there.
+fn wait_for_start(fifo: &OwnedFd) -> Result<()> {
+    let mut byte = [0];
+    loop {
+        match nix::unistd::read(fifo, &mut byte) {
+            Err(nix::errno::Errno::EINTR) => {}
+            other => return other.map(drop).call(|| "read(exec.fifo)"),
+        }
+    }
+}

@@ -1,0 +1,86 @@
+//! delete: runtime.md, "Delete".
+
+use std::os::fd::AsFd;
+
+use super::Global;
+use super::start::find;
+use crate::container::{cgroup, hooks};
+use crate::error::{Error, Result};
+use crate::lifecycle::{Operation, Status, check};
+use crate::log::Level;
+use crate::state::{Container, Record, check_id};
+use crate::sys::proc::process_stat;
+use crate::sys::process::{pidfd_open, pidfd_send_signal, wait_ended};
+
+/// How long a container process may take to end after SIGKILL, in milliseconds.
+const LONGEST_END: u16 = 10_000;
+
+/// Removes a container. With `force` it may be in any status, or not exist at all.
+///
+/// # Errors
+/// "container does not exist", "cannot delete container ... that is not stopped"; that its
+/// processes do not end.
+pub fn delete(global: &Global, id: &str, force: bool) -> Result<()> {
+    check_id(id)?;
+    let container = match find(global, id) {
+        Err(error) if force && error.to_string() == "container does not exist" => return Ok(()),
+        other => other?,
+    };
+    let operation = if force { Operation::ForceDelete } else { Operation::Delete };
+    check(operation, container.status()?, id).map_err(Error::new)?;
+    end_processes(&container.record)?;
+    remove(global, &container)
+}
+
+/// Ends the container process, and with it, or by the cgroup, all others. Waits until it has.
+///
+/// # Errors
+/// That it does not end within ten seconds.
+pub fn end_processes(record: &Record) -> Result<()> {
+    if let Some(init) = pidfd_open(record.pid)? {
+        // The pid was looked at before; what was opened is the container's if it still is now.
+        let stat = process_stat(record.pid)?;
+        if stat.is_some_and(|stat| stat.start_time == record.start_time) {
+            // ESRCH: it has ended.
+            pidfd_send_signal(init.as_fd(), 9).ok();
+            if !wait_ended(init.as_fd(), Some(LONGEST_END))? {
+                return Err(Error::new("container init still running"));
+            }
+        }
+    }
+    match &record.cgroup {
+        // In a pid namespace of its own the kernel has ended all others with init.
+        Some(cgroup) if !record.own_pid_namespace || record.pid == 0 => {
+            cgroup::kill(&cgroup.directory)
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Removes what is left of a container whose process has ended, then runs its last hooks.
+///
+/// # Errors
+/// Those of removing the cgroup and the directory.
+pub fn remove(global: &Global, container: &Container) -> Result<()> {
+    if let Some(cgroup) = &container.record.cgroup {
+        cgroup::remove(cgroup)?;
+    }
+    container.directory.remove()?;
+    // config.md, "Poststop": a warning, and the container is deleted all the same.
+    if let Err(error) = run_poststop(&container.record) {
+        global.log.write(Level::Warning, &error.to_string())?;
+    }
+    Ok(())
+}
+
+/// Runs the hooks that follow the end of the container.
+///
+/// # Errors
+/// Those of the first hook that failed; those after it have run.
+pub fn run_poststop(record: &Record) -> Result<()> {
+    let state = record.hook_state(Status::Stopped);
+    let env = hooks::own_env();
+    let run = |hook| hooks::run_all("poststop", std::slice::from_ref(hook), &state, &env);
+    let results: Vec<Result<()>> = record.hooks.poststop.iter().map(run).collect();
+    results.into_iter().collect()
+}

@@ -1,0 +1,59 @@
+//! features: features.md and features-linux.md of the runtime specification. Made from the tables
+//! that the plan itself uses, so that it says what is true.
+
+use std::io::Write;
+
+use serde_json::json;
+
+use crate::error::{Call, Result};
+use crate::plan::hooks::by_kind;
+use crate::plan::mount_options::{Effect, WORDS};
+use crate::plan::namespaces::TYPES;
+use crate::plan::process::{MODE_FLAGS, MODES};
+use crate::spec::VERSION;
+use crate::spec::config::Hooks;
+
+/// Prints the document. Nothing else may be printed: engines parse both outputs together.
+///
+/// # Errors
+/// Those of writing it.
+pub fn features() -> Result<()> {
+    let document = document();
+    let text = serde_json::to_string_pretty(&document).expect("a value is JSON");
+    writeln!(std::io::stdout(), "{text}").call(|| "write(standard output)")
+}
+
+fn document() -> serde_json::Value {
+    let nothing = Hooks::default();
+    let hooks = by_kind(&nothing).map(|(kind, _)| kind);
+    let options = WORDS.iter().filter(|(_, effect)| *effect != Effect::IdMap);
+    let options: Vec<&str> = options.map(|(word, _)| *word).collect();
+    let mut capabilities: Vec<String> = caps::all().iter().map(ToString::to_string).collect();
+    capabilities.sort();
+    json!({
+        "ociVersionMin": "1.0.0",
+        "ociVersionMax": VERSION,
+        "hooks": hooks,
+        "mountOptions": options,
+        "linux": {
+            "namespaces": TYPES.map(|(word, _)| word),
+            "capabilities": capabilities,
+            "cgroup": {
+                "v1": false, "v2": true, "systemd": false, "systemdUser": false, "rdma": false,
+            },
+            "seccomp": { "enabled": false },
+            "apparmor": { "enabled": true },
+            "selinux": { "enabled": true },
+            "intelRdt": { "enabled": false },
+            "memoryPolicy": {
+                "modes": MODES.map(|(word, _)| word),
+                "flags": MODE_FLAGS.map(|(word, _)| word),
+            },
+            "mountExtensions": { "idmap": { "enabled": false } },
+            "netDevices": { "enabled": true },
+        },
+        "annotations": {
+            "org.opencontainers.hull.version": env!("CARGO_PKG_VERSION"),
+        },
+    })
+}

@@ -1,0 +1,68 @@
+//! run: create and start in one process, and, in the foreground, all of the container's life.
+
+use super::Global;
+use super::create::{Created, Options, Start, build};
+use super::delete::{end_processes, remove};
+use super::foreground::{Foreground, block_signals};
+use super::start::run_poststart;
+use crate::container::notify::Relay;
+use crate::error::Result;
+use crate::state::Container;
+use crate::sync::FromInit;
+use crate::sys::process::become_subreaper;
+
+/// Beside [`Options`].
+#[derive(Clone, Copy, Debug, Default)]
+pub struct RunOptions {
+    /// Whether to leave as soon as the program was executed.
+    pub detach: bool,
+    /// Whether to keep a container that has ended.
+    pub keep: bool,
+    /// Whether orphans of the container go to somebody else.
+    pub no_subreaper: bool,
+}
+
+/// Creates and starts a container. In the foreground: waits until it has ended, deletes it, and
+/// returns its exit status; detached: returns 0.
+///
+/// # Errors
+/// Those of create and start. Then nothing is left of the container.
+pub fn run(global: &Global, options: &Options, how: RunOptions) -> Result<u8> {
+    let foreground = !how.detach;
+    let signals = if foreground {
+        if !how.no_subreaper {
+            become_subreaper()?;
+        }
+        // Before the container exists: a signal that comes later is for it.
+        Some(block_signals()?)
+    } else {
+        None
+    };
+    let created = build(global, options, Start::Now { foreground })?;
+    let Created { directory, record, init, channel, master } = created;
+    let container = Container { directory, record };
+    let relay = Relay::listen(&container.directory)?;
+    let started = match channel.receive() {
+        Ok(FromInit::Failed(error)) | Err(error) => Err(error),
+        // The end of the connection: the program was executed.
+        Ok(_) => run_poststart(&container.record),
+    };
+    if let Err(error) = started {
+        end_processes(&container.record)?;
+        remove(global, &container)?;
+        return Err(error);
+    }
+    let Some(signals) = signals else {
+        if let Some(relay) = relay {
+            use std::os::fd::AsFd;
+            relay.wait(init.pidfd.as_fd(), init.pid)?;
+        }
+        return Ok(0);
+    };
+    let status = Foreground { signals, init: &init, master, relay }.wait();
+    if !how.keep {
+        end_processes(&container.record)?;
+        remove(global, &container)?;
+    }
+    status
+}

@@ -1,0 +1,93 @@
+//! What create made, a failing create unmakes, in reverse: init, the cgroup, the directory. What
+//! goes wrong on the way does not stop it.
+
+use std::os::fd::AsFd;
+
+use super::create::Created;
+use super::delete::run_poststop;
+use crate::container::cgroup;
+use crate::error::Error;
+use crate::plan::Plan;
+use crate::plan::namespaces::PID;
+use crate::state::{Directory, Record};
+use crate::sync::Channel;
+use crate::sys::process::{Child, exit_status, pidfd_send_signal};
+
+/// A container that is being made.
+pub struct Undo {
+    directory: Option<Directory>,
+    /// What is remembered of it.
+    pub record: Record,
+    /// Init, once it runs.
+    pub init: Option<Child>,
+}
+
+impl Undo {
+    /// From here on the directory is removed, unless [`Undo::keep`] or [`Undo::forget`] is called.
+    pub fn new(directory: Directory, plan: &Plan, bundle: String) -> Self {
+        let record = Record {
+            id: directory.id.clone(),
+            bundle,
+            rootfs: plan.rootfs.path.clone(),
+            annotations: plan.annotations.clone(),
+            own_pid_namespace: plan.namespaces.new & PID != 0,
+            has_process: plan.process.is_some(),
+            hooks: crate::spec::config::Hooks {
+                poststart: plan.hooks.poststart.clone(),
+                poststop: plan.hooks.poststop.clone(),
+                ..Default::default()
+            },
+            ..Record::default()
+        };
+        Self { directory: Some(directory), record, init: None }
+    }
+
+    /// The container's directory.
+    pub fn directory(&self) -> &Directory {
+        self.directory.as_ref().expect("it is taken only by keep and forget, which end this")
+    }
+
+    /// Init.
+    pub fn init(&self) -> &Child {
+        self.init.as_ref().expect("it is set right after clone3")
+    }
+
+    /// The container is complete.
+    pub fn keep(mut self, channel: Channel, master: Option<std::os::fd::OwnedFd>) -> Created {
+        let taken = "keep is called once, on a container with an init";
+        let directory = self.directory.take().expect(taken);
+        let init = self.init.take().expect(taken);
+        Created { directory, record: std::mem::take(&mut self.record), init, channel, master }
+    }
+
+    /// In init: the container is the runtime's to unmake. Closes the directory.
+    pub fn forget(mut self) -> Record {
+        self.directory = None;
+        std::mem::take(&mut self.record)
+    }
+
+    /// What became of an init that is gone without a word.
+    pub fn how_init_ended(&self) -> Error {
+        let status = exit_status(self.init().pidfd.as_fd());
+        let how = status.map_or_else(|error| error.to_string(), |code| code.to_string());
+        Error::new(format!("init ended before the container was ready, exit status {how}"))
+    }
+}
+
+impl Drop for Undo {
+    fn drop(&mut self) {
+        let Some(directory) = self.directory.take() else { return };
+        // Each of these may have happened already; none keeps the next from being done.
+        if let Some(init) = &self.init {
+            pidfd_send_signal(init.pidfd.as_fd(), 9).ok();
+            exit_status(init.pidfd.as_fd()).ok();
+        }
+        if let Some(cgroup) = &self.record.cgroup {
+            cgroup::remove(cgroup).ok();
+        }
+        directory.remove().ok();
+        if self.init.is_some() {
+            run_poststop(&self.record).ok();
+        }
+    }
+}

@@ -1,0 +1,260 @@
+//! The answer: what will be done for this config on this host. Pure: nothing here talks to the
+//! kernel. Everything that is wrong in the config is found here, before anything is created.
+
+pub mod cgroup;
+pub mod credentials;
+pub mod devices;
+pub mod hooks;
+pub mod mount_options;
+pub mod mounts;
+pub mod namespaces;
+pub mod network;
+pub mod process;
+pub mod rootfs;
+pub mod sysctl;
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+use crate::error::{Error, Result};
+use crate::host::Host;
+use crate::spec::config::{Hooks, Spec};
+
+/// What `create` and `run` were asked, beside the config.
+pub struct Request<'a> {
+    /// The container's id.
+    pub id: &'a str,
+    /// The absolute path of the bundle.
+    pub bundle: &'a str,
+    /// Which cgroup the container gets.
+    pub cgroup_manager: cgroup::Manager,
+    /// Whether the root changes by pivot_root(2).
+    pub pivot: bool,
+    /// Whether the container gets a session keyring of its own.
+    pub new_keyring: bool,
+}
+
+/// All that create does, in the order in which it does it.
+#[derive(Debug)]
+pub struct Plan {
+    /// Where the container process is counted.
+    pub cgroup: Option<cgroup::Cgroup>,
+    /// Namespaces to make and to join.
+    pub namespaces: namespaces::Namespaces,
+    /// Interfaces to move in.
+    pub net_devices: Vec<network::NetDevice>,
+    /// The name of the new session keyring.
+    pub keyring: Option<String>,
+    /// The host name.
+    pub hostname: Option<String>,
+    /// The NIS domain name.
+    pub domainname: Option<String>,
+    /// The root filesystem.
+    pub rootfs: rootfs::Rootfs,
+    /// Mounts, in their order.
+    pub mounts: Vec<mounts::Mount>,
+    /// Device files, links and console; `None` if /dev is somebody else's.
+    pub devices: Option<devices::Devices>,
+    /// Kernel parameters: a path below /proc/sys, and the value.
+    pub sysctls: Vec<(String, String)>,
+    /// All hooks.
+    pub hooks: Hooks,
+    /// For the state object.
+    pub annotations: BTreeMap<String, String>,
+    /// The execution domain.
+    pub personality: Option<u64>,
+    /// The NUMA memory policy.
+    pub memory_policy: Option<process::MemoryPolicy>,
+    /// The program; without it `start` is an error.
+    pub process: Option<process::Process>,
+    /// What the user should know, though the container is made.
+    pub warnings: Vec<String>,
+}
+
+/// Collects what is wrong, each with its place in the document (RFC 6901).
+#[derive(Default)]
+pub struct Problems {
+    wrong: Vec<String>,
+    warnings: Vec<String>,
+}
+
+impl Problems {
+    /// Something that makes the config unusable.
+    pub fn add(&mut self, pointer: impl fmt::Display, message: impl fmt::Display) {
+        self.wrong.push(format!("{pointer}: {message}"));
+    }
+
+    /// Something that the specification wants to be a warning.
+    pub fn warn(&mut self, pointer: impl fmt::Display, message: impl fmt::Display) {
+        self.warnings.push(format!("config.json: {pointer}: {message}"));
+    }
+
+    /// A property that this version cannot do. It is never ignored.
+    pub fn not_supported(&mut self, pointer: impl fmt::Display) {
+        self.add(pointer, "not supported yet");
+    }
+
+    /// A text that will be a C string.
+    pub fn check_text(&mut self, pointer: impl fmt::Display, text: &str) {
+        if text.contains('\0') {
+            self.add(pointer, "holds a NUL byte");
+        }
+    }
+
+    #[cfg(test)]
+    pub(crate) fn wrong(&self) -> &[String] {
+        &self.wrong
+    }
+}
+
+/// Makes the plan.
+///
+/// # Errors
+/// Everything that is wrong in the config, in one error.
+pub fn plan(spec: Spec, request: &Request<'_>, host: &Host) -> Result<Plan> {
+    let mut problems = Problems::default();
+    check_version(&spec.oci_version, &mut problems);
+    refuse_later_properties(&spec, &mut problems);
+
+    let linux = spec.linux;
+    let namespaces = namespaces::plan(&linux.namespaces, &linux.time_offsets, &mut problems);
+    if !host.is_privileged {
+        let message = "an ordinary user needs a user namespace, which is not supported yet";
+        problems.add("/linux/namespaces", message);
+    }
+    let question = mounts::Question {
+        bundle: request.bundle,
+        namespaces: &namespaces,
+        cgroup_mount: host.cgroup_mount,
+        label: linux.mount_label.as_deref(),
+    };
+    let mounts = mounts::plan(&spec.mounts, &question, &mut problems);
+    let process = spec.process.map(|process| process::plan(process, host, &mut problems));
+    if let Some(label) = &linux.mount_label {
+        problems.check_text("/linux/mountLabel", label);
+        if !host.has_selinux {
+            problems.add("/linux/mountLabel", "this host has no SELinux");
+        }
+    }
+    let terminal = process.as_ref().is_some_and(|process| process.terminal.is_some());
+    let devices = devices::plan(&linux.devices, &mounts, terminal, &mut problems);
+    let rootfs = rootfs::plan(
+        spec.root.as_ref(),
+        linux.rootfs_propagation.as_deref(),
+        &linux.masked_paths,
+        &linux.readonly_paths,
+        request,
+        host,
+        &mut problems,
+    );
+    mounts::check_namespace(&namespaces, &mounts, &rootfs, &mut problems);
+    uts_name("/hostname", spec.hostname.as_deref(), &namespaces, &mut problems);
+    uts_name("/domainname", spec.domainname.as_deref(), &namespaces, &mut problems);
+    hooks::check(&spec.hooks, &mut problems);
+
+    let plan = Plan {
+        cgroup: cgroup::plan(linux.cgroups_path.as_deref(), request, host, &mut problems),
+        net_devices: network::plan(&linux.net_devices, &namespaces, &mut problems),
+        keyring: request.new_keyring.then(|| format!("_ses.{}", request.id)),
+        hostname: spec.hostname.filter(|name| !name.is_empty()),
+        domainname: spec.domainname.filter(|name| !name.is_empty()),
+        sysctls: sysctl::plan(&linux.sysctl, &namespaces, &mut problems),
+        personality: process::personality(linux.personality.as_ref(), &mut problems),
+        memory_policy: process::memory_policy(linux.memory_policy.as_ref(), &mut problems),
+        hooks: spec.hooks,
+        annotations: spec.annotations,
+        namespaces,
+        rootfs,
+        mounts,
+        devices,
+        process,
+        warnings: std::mem::take(&mut problems.warnings),
+    };
+    if problems.wrong.is_empty() {
+        Ok(plan)
+    } else {
+        Err(Error::new(problems.wrong.join("; ")).context("config.json"))
+    }
+}
+
+/// Every document of major version 1 is taken: minor versions only add (runtime-spec, "SemVer").
+fn check_version(version: &str, problems: &mut Problems) {
+    let mut numbers = version.split(['.', '-', '+']).map(str::parse::<u32>);
+    match (numbers.next(), numbers.next(), numbers.next()) {
+        (Some(Ok(1)), Some(Ok(_)), Some(Ok(_))) => {}
+        _ => problems.add("/ociVersion", format!("{version:?} is not a version 1.x.y")),
+    }
+}
+
+/// Each of these is an issue of its own. None is ever ignored.
+fn refuse_later_properties(spec: &Spec, problems: &mut Problems) {
+    let linux = &spec.linux;
+    let is_set = |list: &Option<crate::spec::config::IgnoredList>| {
+        list.as_ref().is_some_and(|list| !list.0.is_empty())
+    };
+    let later = [
+        ("/linux/seccomp", linux.seccomp.is_some()),
+        ("/linux/uidMappings", is_set(&linux.uid_mappings)),
+        ("/linux/gidMappings", is_set(&linux.gid_mappings)),
+        ("/linux/intelRdt", linux.intel_rdt.is_some()),
+    ];
+    for (pointer, _) in later.into_iter().filter(|(_, is_set)| *is_set) {
+        problems.not_supported(pointer);
+    }
+    for name in linux.resources.iter().flat_map(BTreeMap::keys) {
+        problems.not_supported(format_args!("/linux/resources/{}", escape(name)));
+    }
+}
+
+/// A property name in a JSON pointer (RFC 6901, section 3).
+pub(crate) fn escape(name: &str) -> String {
+    name.replace('~', "~0").replace('/', "~1")
+}
+
+fn uts_name(
+    pointer: &str,
+    name: Option<&str>,
+    namespaces: &namespaces::Namespaces,
+    problems: &mut Problems,
+) {
+    let Some(name) = name.filter(|name| !name.is_empty()) else { return };
+    if !namespaces.is_own(namespaces::UTS) {
+        problems.add(pointer, "needs a uts namespace in /linux/namespaces");
+    }
+    if name.len() > 64 {
+        problems.add(pointer, format!("{} bytes, at most 64", name.len()));
+    }
+}
+
+impl fmt::Display for Plan {
+    /// One line for each step.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if let Some(cgroup) = &self.cgroup {
+            writeln!(f, "cgroup {}", cgroup.directory)?;
+        }
+        write!(f, "{}", self.namespaces)?;
+        for device in &self.net_devices {
+            writeln!(f, "move network device {} as {}", device.host, device.name)?;
+        }
+        writeln!(f, "rootfs {}", self.rootfs)?;
+        for mount in &self.mounts {
+            writeln!(f, "{mount}")?;
+        }
+        if let Some(devices) = &self.devices {
+            write!(f, "{devices}")?;
+        }
+        for (path, value) in &self.sysctls {
+            writeln!(f, "sysctl {path} = {value}")?;
+        }
+        for path in &self.rootfs.masked {
+            writeln!(f, "mask {path}")?;
+        }
+        for path in &self.rootfs.readonly_paths {
+            writeln!(f, "read-only {path}")?;
+        }
+        if let Some(process) = &self.process {
+            write!(f, "{process}")?;
+        }
+        Ok(())
+    }
+}

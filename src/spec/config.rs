@@ -1,0 +1,374 @@
+//! config.json: config.md and config-linux.md of the runtime specification 1.3, as types.
+//!
+//! A value that the specification names by a word stays a word here: an unknown one is reported
+//! by the plan, with its place in the document, together with everything else that is wrong.
+//! Unknown properties are ignored (config.md, "Extensibility").
+
+use std::collections::BTreeMap;
+
+use serde::de::IgnoredAny;
+use serde::{Deserialize, Deserializer, Serialize};
+
+/// Go writes an empty list as `null`.
+fn nullable<'de, T, D>(deserializer: D) -> Result<T, D::Error>
+where
+    T: Default + Deserialize<'de>,
+    D: Deserializer<'de>,
+{
+    Ok(Option::deserialize(deserializer)?.unwrap_or_default())
+}
+
+/// The whole document.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+pub struct Spec {
+    /// The version of the specification that the document follows.
+    pub oci_version: String,
+    /// The root filesystem.
+    pub root: Option<Root>,
+    /// Additional mounts, in the order in which they are made.
+    #[serde(deserialize_with = "nullable")]
+    pub mounts: Vec<Mount>,
+    /// The program. May be absent until `start`.
+    pub process: Option<Process>,
+    /// The host name, in the container's UTS namespace.
+    pub hostname: Option<String>,
+    /// The NIS domain name, in the container's UTS namespace.
+    pub domainname: Option<String>,
+    /// Programs to run at points of the container's life.
+    #[serde(deserialize_with = "nullable")]
+    pub hooks: Hooks,
+    /// Free text for whoever looks at the container.
+    #[serde(deserialize_with = "nullable")]
+    pub annotations: BTreeMap<String, String>,
+    /// What only Linux has.
+    #[serde(deserialize_with = "nullable")]
+    pub linux: Linux,
+}
+
+/// config.md, "Root".
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Root {
+    /// Absolute, or relative to the bundle.
+    pub path: String,
+    /// Whether the root filesystem is read-only inside.
+    #[serde(default)]
+    pub readonly: bool,
+}
+
+/// config.md, "Mounts".
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+pub struct Mount {
+    /// A path in the container.
+    pub destination: String,
+    /// A device, a name, or the file or directory of a bind mount.
+    pub source: Option<String>,
+    /// A filesystem type of the kernel.
+    #[serde(rename = "type")]
+    pub kind: Option<String>,
+    /// Words of config.md's tables; any other word is for the filesystem.
+    #[serde(deserialize_with = "nullable")]
+    pub options: Vec<String>,
+    /// For an id-mapped mount.
+    pub uid_mappings: Option<IgnoredAny>,
+    /// For an id-mapped mount.
+    pub gid_mappings: Option<IgnoredAny>,
+}
+
+/// config.md, "Process".
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+pub struct Process {
+    /// Whether a terminal is attached.
+    pub terminal: bool,
+    /// The size of the terminal.
+    pub console_size: Option<ConsoleSize>,
+    /// The working directory, absolute.
+    pub cwd: String,
+    /// `NAME=value`.
+    #[serde(deserialize_with = "nullable")]
+    pub env: Vec<String>,
+    /// The program and its arguments, as for execvp(3).
+    #[serde(deserialize_with = "nullable")]
+    pub args: Vec<String>,
+    /// Who the process is.
+    #[serde(deserialize_with = "nullable")]
+    pub user: User,
+    /// What the process may do. Absent: no capability at all.
+    pub capabilities: Option<Capabilities>,
+    /// Resource limits.
+    #[serde(deserialize_with = "nullable")]
+    pub rlimits: Vec<Rlimit>,
+    /// Whether programs may gain privileges by being executed.
+    pub no_new_privileges: bool,
+    /// How eagerly the kernel ends the process when memory runs out: -1000 to 1000.
+    pub oom_score_adj: Option<i32>,
+    /// The processor scheduling.
+    pub scheduler: Option<Scheduler>,
+    /// The input and output priority.
+    #[serde(rename = "ioPriority")]
+    pub io_priority: Option<IoPriority>,
+    /// The AppArmor profile of the program.
+    pub apparmor_profile: Option<String>,
+    /// The SELinux label of the program.
+    pub selinux_label: Option<String>,
+    /// Where processes of `exec` run; not for the container's own.
+    #[serde(rename = "execCPUAffinity")]
+    pub exec_cpu_affinity: Option<IgnoredAny>,
+}
+
+/// In character cells.
+#[derive(Clone, Copy, Debug, Deserialize)]
+pub struct ConsoleSize {
+    /// Rows.
+    pub height: u16,
+    /// Columns.
+    pub width: u16,
+}
+
+/// config.md, "POSIX-platform User".
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+pub struct User {
+    /// The user id in the container.
+    pub uid: u32,
+    /// The group id in the container.
+    pub gid: u32,
+    /// The file mode creation mask; unset: the caller's.
+    pub umask: Option<u32>,
+    /// Supplementary group ids in the container.
+    #[serde(deserialize_with = "nullable")]
+    pub additional_gids: Vec<u32>,
+}
+
+/// Names such as `CAP_KILL` (capabilities(7)).
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub struct Capabilities {
+    /// The bounding set.
+    #[serde(deserialize_with = "nullable")]
+    pub bounding: Vec<String>,
+    /// The effective set.
+    #[serde(deserialize_with = "nullable")]
+    pub effective: Vec<String>,
+    /// The inheritable set.
+    #[serde(deserialize_with = "nullable")]
+    pub inheritable: Vec<String>,
+    /// The permitted set.
+    #[serde(deserialize_with = "nullable")]
+    pub permitted: Vec<String>,
+    /// The ambient set.
+    #[serde(deserialize_with = "nullable")]
+    pub ambient: Vec<String>,
+}
+
+/// One resource limit (getrlimit(2)).
+#[derive(Debug, Deserialize)]
+pub struct Rlimit {
+    /// A name such as `RLIMIT_NOFILE`.
+    #[serde(rename = "type")]
+    pub kind: String,
+    /// What the kernel enforces.
+    pub soft: u64,
+    /// What the soft limit may be raised to.
+    pub hard: u64,
+}
+
+/// config.md, "scheduler".
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub struct Scheduler {
+    /// A name such as `SCHED_OTHER`.
+    pub policy: String,
+    /// -20 to 19.
+    pub nice: Option<i32>,
+    /// 1 to 99.
+    pub priority: Option<i32>,
+    /// Names such as `SCHED_FLAG_RESET_ON_FORK`.
+    #[serde(deserialize_with = "nullable")]
+    pub flags: Vec<String>,
+    /// Nanoseconds.
+    pub runtime: Option<u64>,
+    /// Nanoseconds.
+    pub deadline: Option<u64>,
+    /// Nanoseconds.
+    pub period: Option<u64>,
+}
+
+/// config.md, "ioPriority".
+#[derive(Debug, Deserialize)]
+pub struct IoPriority {
+    /// `IOPRIO_CLASS_RT`, `_BE` or `_IDLE`.
+    pub class: String,
+    /// 0 (highest) to 7.
+    #[serde(default)]
+    pub priority: i64,
+}
+
+/// config.md, "POSIX-platform Hooks". Each list runs in its order.
+#[derive(Clone, Debug, Default, Deserialize, Serialize)]
+#[serde(default, rename_all = "camelCase")]
+pub struct Hooks {
+    /// Deprecated; as createRuntime, and before it.
+    #[serde(deserialize_with = "nullable", skip_serializing_if = "Vec::is_empty")]
+    pub prestart: Vec<Hook>,
+    /// During create, in the runtime namespace.
+    #[serde(deserialize_with = "nullable", skip_serializing_if = "Vec::is_empty")]
+    pub create_runtime: Vec<Hook>,
+    /// During create, in the container namespace, before the root changes.
+    #[serde(deserialize_with = "nullable", skip_serializing_if = "Vec::is_empty")]
+    pub create_container: Vec<Hook>,
+    /// During start, in the container, before the program.
+    #[serde(deserialize_with = "nullable", skip_serializing_if = "Vec::is_empty")]
+    pub start_container: Vec<Hook>,
+    /// After the program was started.
+    #[serde(deserialize_with = "nullable", skip_serializing_if = "Vec::is_empty")]
+    pub poststart: Vec<Hook>,
+    /// After the container was deleted.
+    #[serde(deserialize_with = "nullable", skip_serializing_if = "Vec::is_empty")]
+    pub poststop: Vec<Hook>,
+}
+
+/// One program to run.
+#[derive(Clone, Debug, Default, Deserialize, Serialize)]
+#[serde(default)]
+pub struct Hook {
+    /// An absolute path.
+    pub path: String,
+    /// The arguments, the program's name first.
+    #[serde(deserialize_with = "nullable", skip_serializing_if = "Vec::is_empty")]
+    pub args: Vec<String>,
+    /// `NAME=value`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub env: Option<Vec<String>>,
+    /// Seconds until it is ended and counts as failed; more than 0.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub timeout: Option<i64>,
+}
+
+/// config-linux.md.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+pub struct Linux {
+    /// Which namespaces are new or joined; all others are inherited.
+    #[serde(deserialize_with = "nullable")]
+    pub namespaces: Vec<Namespace>,
+    /// User ids inside and outside.
+    pub uid_mappings: Option<IgnoredList>,
+    /// Group ids inside and outside.
+    pub gid_mappings: Option<IgnoredList>,
+    /// Offsets of the clocks `monotonic` and `boottime`.
+    #[serde(deserialize_with = "nullable")]
+    pub time_offsets: BTreeMap<String, TimeOffset>,
+    /// Device files to make.
+    #[serde(deserialize_with = "nullable")]
+    pub devices: Vec<Device>,
+    /// Interfaces of the host to move in, by their name there.
+    #[serde(deserialize_with = "nullable")]
+    pub net_devices: BTreeMap<String, NetDevice>,
+    /// The cgroup, absolute below the cgroup mount or relative to where the runtime puts it.
+    pub cgroups_path: Option<String>,
+    /// Limits.
+    pub resources: Option<BTreeMap<String, IgnoredAny>>,
+    /// Cache and memory bandwidth allocation of Intel processors.
+    pub intel_rdt: Option<IgnoredAny>,
+    /// The NUMA memory policy.
+    pub memory_policy: Option<MemoryPolicy>,
+    /// Kernel parameters, by name.
+    #[serde(deserialize_with = "nullable")]
+    pub sysctl: BTreeMap<String, String>,
+    /// The filter of system calls.
+    pub seccomp: Option<IgnoredAny>,
+    /// `shared`, `slave`, `private` or `unbindable`, with an `r` before it for all mounts below.
+    pub rootfs_propagation: Option<String>,
+    /// Paths that show nothing.
+    #[serde(deserialize_with = "nullable")]
+    pub masked_paths: Vec<String>,
+    /// Paths that are read-only.
+    #[serde(deserialize_with = "nullable")]
+    pub readonly_paths: Vec<String>,
+    /// The SELinux label of the mounts.
+    pub mount_label: Option<String>,
+    /// The execution domain.
+    pub personality: Option<Personality>,
+}
+
+/// A list of which only the length counts.
+#[derive(Debug, Deserialize)]
+#[serde(transparent)]
+pub struct IgnoredList(pub Vec<IgnoredAny>);
+
+/// config-linux.md, "Namespaces".
+#[derive(Debug, Deserialize)]
+pub struct Namespace {
+    /// `pid`, `network`, `mount`, `ipc`, `uts`, `user`, `cgroup` or `time`.
+    #[serde(rename = "type")]
+    pub kind: String,
+    /// The namespace file to join; absent or empty: a new namespace.
+    pub path: Option<String>,
+}
+
+/// Added to a clock.
+#[derive(Clone, Copy, Debug, Default, Deserialize)]
+#[serde(default)]
+pub struct TimeOffset {
+    /// Seconds.
+    pub secs: i64,
+    /// Nanoseconds.
+    pub nanosecs: u32,
+}
+
+/// config-linux.md, "Devices".
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+pub struct Device {
+    /// `c`, `b`, `u` or `p`.
+    #[serde(rename = "type")]
+    pub kind: String,
+    /// Where in the container.
+    pub path: String,
+    /// The major number; not for `p`.
+    pub major: Option<i64>,
+    /// The minor number; not for `p`.
+    pub minor: Option<i64>,
+    /// Permission bits; absent: 0666.
+    pub file_mode: Option<u32>,
+    /// The owner in the container.
+    pub uid: u32,
+    /// The group in the container.
+    pub gid: u32,
+}
+
+/// config-linux.md, "Network Devices".
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub struct NetDevice {
+    /// The name in the container; absent: as on the host.
+    pub name: Option<String>,
+}
+
+/// config-linux.md, "Memory policy".
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub struct MemoryPolicy {
+    /// A name such as `MPOL_BIND`.
+    pub mode: String,
+    /// Numbers and ranges such as `0,2-3`.
+    pub nodes: Option<String>,
+    /// Names such as `MPOL_F_STATIC_NODES`.
+    #[serde(deserialize_with = "nullable")]
+    pub flags: Vec<String>,
+}
+
+/// config-linux.md, "Personality".
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub struct Personality {
+    /// `LINUX` or `LINUX32`.
+    pub domain: String,
+    /// None is defined.
+    #[serde(deserialize_with = "nullable")]
+    pub flags: Vec<String>,
+}

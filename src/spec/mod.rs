@@ -1,0 +1,8 @@
+//! The documents of the runtime specification: config.json, the state object. What a document
+//! means for a container is decided in `plan`.
+
+pub mod config;
+pub mod state;
+
+/// The version of the specification that is implemented.
+pub const VERSION: &str = "1.3.0";

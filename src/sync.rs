@@ -1,0 +1,85 @@
+//! What the runtime and init say to each other, over one seqpacket pair. Either side learns from
+//! the end of the connection that the other one is gone; init's end closes when it executes.
+
+use std::os::fd::{AsRawFd, OwnedFd};
+
+use crate::error::{Error, Result};
+use crate::sys::socket::{LONGEST, receive, send};
+
+/// One end of the pair.
+#[derive(Debug)]
+pub struct Channel(pub OwnedFd);
+
+/// What init says.
+#[derive(Debug)]
+pub enum FromInit {
+    /// The mounts are there: the runtime's hooks and network devices are next.
+    Asks,
+    /// All is done but the program. With the terminal's master, if there is a terminal.
+    Ready(Option<OwnedFd>),
+    /// What went wrong. Init ends.
+    Failed(Error),
+    /// Nothing: init has executed the program, or has ended.
+    Gone,
+}
+
+impl Channel {
+    /// Init: the runtime is to do its part. Returns when it has; `false`: the runtime is gone.
+    ///
+    /// # Errors
+    /// Those of sendmsg(2) and recvmsg(2).
+    pub fn ask(&self) -> Result<bool> {
+        send(&self.0, b"A", None)?;
+        self.wait_for_go()
+    }
+
+    /// Init: all is done but the program.
+    ///
+    /// # Errors
+    /// Those of sendmsg(2).
+    pub fn ready(&self, terminal: Option<&OwnedFd>) -> Result<()> {
+        send(&self.0, b"R", terminal.map(AsRawFd::as_raw_fd))
+    }
+
+    /// Init: waits for the runtime. `false`: the runtime is gone.
+    ///
+    /// # Errors
+    /// Those of recvmsg(2).
+    pub fn wait_for_go(&self) -> Result<bool> {
+        receive(&self.0).map(|(bytes, _)| !bytes.is_empty())
+    }
+
+    /// Init: what went wrong.
+    pub fn fail(&self, error: &Error) {
+        let mut text = format!("E{error}");
+        let mut end = text.len().min(LONGEST);
+        while !text.is_char_boundary(end) {
+            end -= 1;
+        }
+        text.truncate(end);
+        // If the runtime is gone too, nobody is there to be told.
+        send(&self.0, text.as_bytes(), None).ok();
+    }
+
+    /// The runtime: init may go on.
+    ///
+    /// # Errors
+    /// EPIPE if init has ended.
+    pub fn go(&self) -> Result<()> {
+        send(&self.0, b"G", None)
+    }
+
+    /// The runtime: what init says next.
+    ///
+    /// # Errors
+    /// Those of recvmsg(2).
+    pub fn receive(&self) -> Result<FromInit> {
+        let (bytes, fd) = receive(&self.0)?;
+        Ok(match bytes.split_first() {
+            None => FromInit::Gone,
+            Some((b'A', _)) => FromInit::Asks,
+            Some((b'R', _)) => FromInit::Ready(fd),
+            Some((_, text)) => FromInit::Failed(Error::new(String::from_utf8_lossy(text))),
+        })
+    }
+}

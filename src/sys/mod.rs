@@ -1,0 +1,15 @@
+//! The kernel: the only room with `unsafe`. A wrapper does one call, keeps the kernel's name,
+//! takes and returns typed descriptors, adds its arguments to the error, and decides nothing.
+
+pub mod alloc;
+pub mod clock;
+pub mod ids;
+pub mod mount;
+pub mod netlink;
+pub mod path;
+pub mod proc;
+pub mod process;
+pub mod regex;
+pub mod seal;
+pub mod socket;
+pub mod terminal;

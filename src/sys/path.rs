@@ -1,0 +1,257 @@
+//! Paths inside a rootfs. Everything in a rootfs is hostile: it may be a symbolic link to a file
+//! of the host, and it may change while it is looked at. So a path there is never a string given
+//! to the kernel, but a descriptor, found by openat2(2) with RESOLVE_IN_ROOT or by single steps
+//! that follow nothing (CVE-2021-30465, CVE-2024-45310).
+
+use std::collections::VecDeque;
+use std::ffi::OsString;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt;
+
+use nix::errno::Errno;
+use nix::fcntl::{OFlag, OpenHow, ResolveFlag, openat, openat2, readlinkat};
+use nix::sys::stat::{Mode, SFlag, fstat, mkdirat};
+
+use crate::error::{Call, Error, Result};
+
+/// openat2(2) answers EAGAIN when a rename anywhere raced a ".."; nothing escaped then.
+const ATTEMPTS: usize = 128;
+/// As many symbolic links as the kernel itself follows (path_resolution(7)).
+const MAX_LINKS: usize = 40;
+
+const DIRECTORY: OFlag = OFlag::O_PATH.union(OFlag::O_DIRECTORY).union(OFlag::O_CLOEXEC);
+const STEP: OFlag = OFlag::O_PATH.union(OFlag::O_NOFOLLOW).union(OFlag::O_CLOEXEC);
+
+/// A directory that no path given to it can leave.
+#[derive(Debug)]
+pub struct InRoot(OwnedFd);
+
+/// What [`InRoot::make`] leaves at the end of a path that does not exist yet.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Leaf {
+    /// An empty directory.
+    Directory,
+    /// An empty file.
+    File,
+}
+
+/// Opens with openat2(2), again while a rename races it.
+///
+/// # Errors
+/// Those of openat2(2): ELOOP for a symbolic link that `resolve` forbids, EXDEV for a mount.
+pub fn open_beneath(
+    directory: BorrowedFd<'_>,
+    path: &str,
+    flags: OFlag,
+    resolve: ResolveFlag,
+) -> Result<OwnedFd> {
+    let how = OpenHow::new().flags(flags | OFlag::O_CLOEXEC).resolve(resolve);
+    let path = if path.is_empty() { "." } else { path };
+    let mut attempts = 0;
+    loop {
+        match openat2(directory, path, how) {
+            Err(Errno::EAGAIN) if attempts < ATTEMPTS => attempts += 1,
+            other => return other.call(|| format!("openat2({path:?}, {flags:?}, {resolve:?})")),
+        }
+    }
+}
+
+impl InRoot {
+    /// Takes the directory that paths are to stay in.
+    #[must_use]
+    pub fn new(root: OwnedFd) -> Self {
+        Self(root)
+    }
+
+    /// Opens what is at `path`, following symbolic links as the container would see them, but
+    /// none of the magic ones of procfs.
+    ///
+    /// # Errors
+    /// Those of openat2(2).
+    pub fn open(&self, path: &str, flags: OFlag) -> Result<OwnedFd> {
+        let resolve = ResolveFlag::RESOLVE_IN_ROOT | ResolveFlag::RESOLVE_NO_MAGICLINKS;
+        open_beneath(self.as_fd(), path, flags, resolve)
+    }
+
+    /// Opens what is at `path` if no part of it is a symbolic link.
+    ///
+    /// # Errors
+    /// Those of openat2(2); ELOOP for a symbolic link.
+    pub fn open_no_symlinks(&self, path: &str, flags: OFlag) -> Result<OwnedFd> {
+        let resolve = ResolveFlag::RESOLVE_IN_ROOT | ResolveFlag::RESOLVE_NO_SYMLINKS;
+        open_beneath(self.as_fd(), path, flags, resolve)
+    }
+
+    /// Opens `path` (O_PATH), and first makes what is missing of it, with mode 0755. A dangling
+    /// symbolic link is followed inside the root, and what it names is made: images have
+    /// `/etc/resolv.conf` pointing into a `/run` that is still empty.
+    ///
+    /// # Errors
+    /// Those of openat2(2), mkdirat(2); ENOTDIR where a file is in the way; ELOOP.
+    pub fn make(&self, path: &str, leaf: Leaf) -> Result<OwnedFd> {
+        match self.open(path, OFlag::O_PATH) {
+            Err(error) if error.errno() == Some(Errno::ENOENT) => self.make_by_steps(path, leaf),
+            other => other,
+        }
+    }
+
+    fn make_by_steps(&self, path: &str, leaf: Leaf) -> Result<OwnedFd> {
+        let mut rest = VecDeque::new();
+        prepend(&mut rest, path.as_bytes());
+        // The way from the root to here, so that ".." is a step back on it and never the kernel's,
+        // which would follow a directory that was moved out of the root.
+        let mut way: Vec<OwnedFd> = Vec::new();
+        let mut links = 0;
+        while let Some(name) = rest.pop_front() {
+            if name == ".." {
+                way.pop();
+                continue;
+            }
+            let is_leaf = rest.is_empty();
+            let here = way.last().map_or(self.as_fd(), AsFd::as_fd);
+            let next = step(here, &name, if is_leaf { leaf } else { Leaf::Directory })
+                .map_err(|error| error.context(format!("make {path:?} in the rootfs")))?;
+            let kind = fstat(&next).call(|| format!("fstat({name:?})"))?.st_mode;
+            if SFlag::from_bits_truncate(kind) & SFlag::S_IFMT != SFlag::S_IFLNK {
+                way.push(next);
+                continue;
+            }
+            links += 1;
+            if links > MAX_LINKS {
+                return Err(Error::from_call(format!("make {path:?}"), Errno::ELOOP));
+            }
+            let target = readlinkat(&next, "").call(|| format!("readlinkat({name:?})"))?;
+            if target.as_bytes().starts_with(b"/") {
+                way.clear();
+            }
+            prepend(&mut rest, target.as_bytes());
+        }
+        match way.pop() {
+            Some(fd) => Ok(fd),
+            None => self.open(".", OFlag::O_PATH),
+        }
+    }
+}
+
+/// Puts the names of `path` before what is left to walk.
+fn prepend(rest: &mut VecDeque<OsString>, path: &[u8]) {
+    let names = path.split(|byte| *byte == b'/').filter(|name| !name.is_empty() && *name != b".");
+    for name in names.rev() {
+        rest.push_front(std::ffi::OsStr::from_bytes(name).to_owned());
+    }
+}
+
+/// Opens one name in a directory, without following it; makes it if it is not there.
+fn step(directory: BorrowedFd<'_>, name: &OsString, missing: Leaf) -> Result<OwnedFd> {
+    match openat(directory, name.as_os_str(), STEP, Mode::empty()) {
+        Err(Errno::ENOENT) => {}
+        other => return other.call(|| format!("openat({name:?}, O_PATH|O_NOFOLLOW)")),
+    }
+    let made = match missing {
+        Leaf::Directory => mkdirat(directory, name.as_os_str(), Mode::from_bits_truncate(0o755)),
+        Leaf::File => {
+            let flags = OFlag::O_CREAT | OFlag::O_EXCL | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
+            openat(directory, name.as_os_str(), flags, Mode::from_bits_truncate(0o644)).map(drop)
+        }
+    };
+    match made {
+        // Somebody else made it: it is opened without following, like anything that was there.
+        Ok(()) | Err(Errno::EEXIST) => {}
+        Err(errno) => return Err(Error::from_call(format!("create {name:?}"), errno)),
+    }
+    openat(directory, name.as_os_str(), STEP, Mode::empty())
+        .call(|| format!("openat({name:?}, O_PATH|O_NOFOLLOW)"))
+}
+
+impl AsFd for InRoot {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.0.as_fd()
+    }
+}
+
+/// Opens a directory of the runtime namespace (O_PATH).
+///
+/// # Errors
+/// ENOTDIR if it is something else; those of open(2).
+pub fn open_directory(path: &str) -> Result<OwnedFd> {
+    nix::fcntl::open(path, DIRECTORY, Mode::empty())
+        .call(|| format!("open({path:?}, O_PATH|O_DIRECTORY)"))
+}
+
+/// Locks an open file for this process and those that share it, until the last of them closes it
+/// (flock(2)). Whether it was free.
+///
+/// # Errors
+/// Those of flock(2) other than EWOULDBLOCK.
+pub fn try_lock(file: BorrowedFd<'_>) -> Result<bool> {
+    // SAFETY: two numbers.
+    match Errno::result(unsafe { libc::flock(file.as_raw_fd(), libc::LOCK_EX | libc::LOCK_NB) }) {
+        Ok(_) => Ok(true),
+        Err(Errno::EWOULDBLOCK) => Ok(false),
+        Err(errno) => Err(Error::from_call("flock(LOCK_EX|LOCK_NB)", errno)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::fs;
+    use std::os::unix::fs::symlink;
+    use std::path::PathBuf;
+
+    struct Scratch(PathBuf);
+
+    impl Scratch {
+        fn new(name: &str) -> Self {
+            let path = std::env::temp_dir().join(format!("hull-{name}-{}", std::process::id()));
+            fs::create_dir_all(path.join("root")).unwrap();
+            Self(path)
+        }
+        fn root(&self) -> InRoot {
+            InRoot::new(open_directory(self.0.join("root").to_str().unwrap()).unwrap())
+        }
+    }
+
+    impl Drop for Scratch {
+        fn drop(&mut self) {
+            fs::remove_dir_all(&self.0).unwrap();
+        }
+    }
+
+    #[test]
+    fn a_link_out_of_the_root_stays_inside() {
+        let scratch = Scratch::new("outside");
+        let inside = scratch.0.join("root");
+        symlink(&scratch.0, inside.join("absolute")).unwrap();
+        symlink("../../../..", inside.join("relative")).unwrap();
+        for path in ["absolute/made", "relative/made-too", "/../../third"] {
+            scratch.root().make(path, Leaf::Directory).unwrap();
+        }
+        assert!(inside.join(scratch.0.strip_prefix("/").unwrap()).join("made").is_dir());
+        assert!(inside.join("made-too").is_dir());
+        assert!(inside.join("third").is_dir());
+        assert_eq!(fs::read_dir(&scratch.0).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn a_dangling_link_is_followed_inside_and_its_target_made() {
+        let scratch = Scratch::new("dangling");
+        let inside = scratch.0.join("root");
+        fs::create_dir(inside.join("etc")).unwrap();
+        symlink("../run/resolve/resolv.conf", inside.join("etc/resolv.conf")).unwrap();
+        scratch.root().make("/etc/resolv.conf", Leaf::File).unwrap();
+        assert!(inside.join("run/resolve/resolv.conf").is_file());
+    }
+
+    #[test]
+    fn a_loop_and_a_file_in_the_way_are_errors() {
+        let scratch = Scratch::new("loop");
+        let inside = scratch.0.join("root");
+        symlink("b", inside.join("a")).unwrap();
+        symlink("a", inside.join("b")).unwrap();
+        fs::write(inside.join("file"), "").unwrap();
+        let error = |path| scratch.root().make(path, Leaf::Directory).unwrap_err().errno();
+        assert_eq!(error("a/x"), Some(Errno::ELOOP));
+        assert_eq!(error("file/x"), Some(Errno::ENOTDIR));
+    }
+}

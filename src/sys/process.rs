@@ -1,0 +1,394 @@
+//! Processes: clone3(2), pidfds, execve(2), and what a process sets of itself.
+
+use std::ffi::CString;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
+
+use nix::errno::Errno;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::sys::signal::{SigSet, SigmaskHow, Signal, sigprocmask};
+use nix::sys::wait::{Id, WaitPidFlag, WaitStatus, waitid};
+
+use crate::error::{Call, Error, Result};
+
+/// New time namespace. Not for clone3 here: the offsets must be written before anyone is in it.
+pub const CLONE_NEWTIME: u64 = 0x80;
+const CLONE_PIDFD: u64 = 0x1000;
+const CLONE_INTO_CGROUP: u64 = 0x2_0000_0000;
+
+/// The two sides of [`clone3`].
+pub enum Cloned {
+    /// The caller goes on as the runtime, and has the new process.
+    Runtime(Child),
+    /// The new process.
+    Init,
+}
+
+/// A process that was started here.
+#[derive(Debug)]
+pub struct Child {
+    /// Its pid in the runtime namespace.
+    pub pid: i32,
+    /// A descriptor that stays with this process when its number is reused.
+    pub pidfd: OwnedFd,
+}
+
+/// Starts a process in new namespaces and in a cgroup.
+///
+/// # Errors
+/// Those of clone3(2): EPERM without CAP_SYS_ADMIN, ENOSPC at a limit of namespaces.
+pub fn clone3(namespaces: u64, cgroup: Option<BorrowedFd<'_>>) -> Result<Cloned> {
+    let mut pidfd: RawFd = -1;
+    // SAFETY: `clone_args` is plain data, for which all zero bytes are a value.
+    let mut args: libc::clone_args = unsafe { std::mem::zeroed() };
+    args.flags = namespaces | CLONE_PIDFD;
+    args.pidfd = &raw mut pidfd as u64;
+    args.exit_signal = libc::SIGCHLD as u64;
+    if let Some(cgroup) = cgroup {
+        args.flags |= CLONE_INTO_CGROUP;
+        args.cgroup = u64::try_from(cgroup.as_raw_fd()).expect("descriptors are not negative");
+    }
+    let (flags, size) = (args.flags, size_of::<libc::clone_args>());
+    // SAFETY: without CLONE_VM this is fork(2): the child has its own copy of all memory. One
+    // thread runs, so no lock is held by a thread that is gone.
+    let result = unsafe { libc::syscall(libc::SYS_clone3, &raw mut args, size) };
+    match Errno::result(result).call(|| format!("clone3({flags:#x})"))? {
+        0 => Ok(Cloned::Init),
+        pid => {
+            // SAFETY: with CLONE_PIDFD the kernel stored a new descriptor here.
+            let pidfd = unsafe { OwnedFd::from_raw_fd(pidfd) };
+            Ok(Cloned::Runtime(Child { pid: pid as i32, pidfd }))
+        }
+    }
+}
+
+/// A descriptor for a process that somebody else started; `None` if there is none of that pid.
+///
+/// # Errors
+/// Those of pidfd_open(2) other than ESRCH.
+pub fn pidfd_open(pid: i32) -> Result<Option<OwnedFd>> {
+    // SAFETY: two numbers.
+    match Errno::result(unsafe { libc::syscall(libc::SYS_pidfd_open, pid, 0) }) {
+        // SAFETY: the call succeeded, so this is a new descriptor that nobody else owns.
+        Ok(fd) => Ok(Some(unsafe { OwnedFd::from_raw_fd(fd as RawFd) })),
+        Err(Errno::ESRCH | Errno::EINVAL) => Ok(None),
+        Err(errno) => Err(Error::from_call(format!("pidfd_open({pid})"), errno)),
+    }
+}
+
+/// Sends a signal by number; 1 to 64.
+///
+/// # Errors
+/// ESRCH if the process has ended; EPERM.
+pub fn pidfd_send_signal(pidfd: BorrowedFd<'_>, signal: i32) -> Result<()> {
+    let (fd, none) = (pidfd.as_raw_fd(), std::ptr::null::<libc::siginfo_t>());
+    // SAFETY: numbers, and a null pointer that stands for the kernel's own siginfo.
+    Errno::result(unsafe { libc::syscall(libc::SYS_pidfd_send_signal, fd, signal, none, 0) })
+        .map(drop)
+        .call(|| format!("pidfd_send_signal({fd}, {signal})"))
+}
+
+/// Waits until the process has ended, at most so many milliseconds (`None`: as long as it takes).
+/// Whether it has ended.
+///
+/// # Errors
+/// Those of poll(2).
+pub fn wait_ended(pidfd: BorrowedFd<'_>, milliseconds: Option<u16>) -> Result<bool> {
+    let timeout = milliseconds.map_or(PollTimeout::NONE, PollTimeout::from);
+    loop {
+        let mut fds = [PollFd::new(pidfd, PollFlags::POLLIN)];
+        match poll(&mut fds, timeout) {
+            Err(Errno::EINTR) => {}
+            other => return other.map(|count| count > 0).call(|| "poll(pidfd)"),
+        }
+    }
+}
+
+/// Takes the exit status of a child that has ended, as a shell gives it: 128 and the signal for
+/// one that a signal ended. Waits if it is still running.
+///
+/// # Errors
+/// ECHILD if it is not a child of this process.
+pub fn exit_status(pidfd: BorrowedFd<'_>) -> Result<u8> {
+    loop {
+        match waitid(Id::PIDFd(pidfd), WaitPidFlag::WEXITED) {
+            Err(Errno::EINTR) => {}
+            Ok(WaitStatus::Exited(_, code)) => return Ok(code as u8),
+            Ok(WaitStatus::Signaled(_, signal, _)) => return Ok(128 + signal as u8),
+            Ok(other) => return Err(Error::new(format!("waitid(P_PIDFD): {other:?}"))),
+            // A real-time signal has no name in nix, and its status is lost with the child.
+            Err(Errno::EINVAL) => return Ok(128 + 64),
+            Err(errno) => return Err(Error::from_call("waitid(P_PIDFD)", errno)),
+        }
+    }
+}
+
+/// Takes the exit status of every child that has ended, other than `init`: orphans that became
+/// children of this process.
+pub fn reap_orphans(init: i32) {
+    let look = WaitPidFlag::WEXITED | WaitPidFlag::WNOHANG | WaitPidFlag::WNOWAIT;
+    while let Ok(status) = waitid(Id::All, look) {
+        match status.pid() {
+            // It stays for [`exit_status`], and hides what ended after it until then.
+            Some(pid) if pid.as_raw() == init => break,
+            Some(pid) => drop(waitid(Id::Pid(pid), WaitPidFlag::WEXITED)),
+            None => break,
+        }
+    }
+}
+
+/// Joins a namespace by descriptor; `kind` is its CLONE_NEW* flag, which the kernel checks.
+///
+/// # Errors
+/// EINVAL for a namespace of another type; EPERM.
+pub fn setns(namespace: BorrowedFd<'_>, kind: u64) -> Result<()> {
+    let fd = namespace.as_raw_fd();
+    // SAFETY: two numbers.
+    Errno::result(unsafe { libc::setns(fd, kind as libc::c_int) })
+        .map(drop)
+        .call(|| format!("setns({fd}, {kind:#x})"))
+}
+
+/// Makes a new namespace for this process, or, for time, for its children.
+///
+/// # Errors
+/// EPERM without CAP_SYS_ADMIN; ENOSPC at a limit of namespaces.
+pub fn unshare(kind: u64) -> Result<()> {
+    // SAFETY: a number.
+    Errno::result(unsafe { libc::unshare(kind as libc::c_int) })
+        .map(drop)
+        .call(|| format!("unshare({kind:#x})"))
+}
+
+/// The CLONE_NEW* flag of an open namespace file (ioctl_nsfs(2), NS_GET_NSTYPE).
+///
+/// # Errors
+/// ENOTTY if the file is no namespace.
+pub fn namespace_type(file: BorrowedFd<'_>) -> Result<u64> {
+    const NS_GET_NSTYPE: u32 = 0xb703;
+    // SAFETY: this request takes no argument.
+    let result = unsafe { libc::ioctl(file.as_raw_fd(), NS_GET_NSTYPE as _) };
+    Errno::result(result).map(|kind| kind as u64).call(|| "ioctl(NS_GET_NSTYPE)")
+}
+
+/// Ends this process with SIGKILL when the one that started it ends.
+///
+/// # Errors
+/// None on the kernels that are supported.
+pub fn die_with_runtime(on: bool) -> Result<()> {
+    nix::sys::prctl::set_pdeathsig(on.then_some(Signal::SIGKILL))
+        .call(|| format!("prctl(PR_SET_PDEATHSIG, {on})"))
+}
+
+/// Takes away from other processes the right to look into this one: ptrace, /proc/PID/exe,
+/// /proc/PID/fd (proc(5), CVE-2016-9962). Until the next execve.
+///
+/// # Errors
+/// None on the kernels that are supported.
+pub fn not_dumpable() -> Result<()> {
+    nix::sys::prctl::set_dumpable(false).call(|| "prctl(PR_SET_DUMPABLE, 0)")
+}
+
+/// Orphans of the descendants of this process become its children.
+///
+/// # Errors
+/// None on the kernels that are supported.
+pub fn become_subreaper() -> Result<()> {
+    nix::sys::prctl::set_child_subreaper(true).call(|| "prctl(PR_SET_CHILD_SUBREAPER, 1)")
+}
+
+/// Starts a session of its own, without a terminal.
+///
+/// # Errors
+/// EPERM for a process group leader.
+pub fn setsid() -> Result<()> {
+    nix::unistd::setsid().map(drop).call(|| "setsid()")
+}
+
+/// Gives every signal its default action and blocks none. CLONE_CLEAR_SIGHAND would leave ignored
+/// signals ignored, and Rust's start-up ignores SIGPIPE.
+///
+/// # Errors
+/// None that a correct call can meet.
+pub fn reset_signals() -> Result<()> {
+    for signal in 1..=64 {
+        // SAFETY: SIG_DFL is no function. SIGKILL, SIGSTOP and those of the C library are refused.
+        unsafe { libc::signal(signal, libc::SIG_DFL) };
+    }
+    sigprocmask(SigmaskHow::SIG_SETMASK, Some(&SigSet::empty()), None).call(|| "sigprocmask()")
+}
+
+/// Marks every descriptor from `first` on to be closed by execve (close_range(2), 5.11).
+///
+/// # Errors
+/// None on the kernels that are supported.
+pub fn close_on_exec_from(first: u32) -> Result<()> {
+    // SAFETY: descriptors are marked, not closed: none becomes invalid in this process.
+    Errno::result(unsafe {
+        libc::syscall(libc::SYS_close_range, first, u32::MAX, libc::CLOSE_RANGE_CLOEXEC)
+    })
+    .map(drop)
+    .call(|| format!("close_range({first}, CLOEXEC)"))
+}
+
+/// Whether a descriptor of this number is open.
+#[must_use]
+pub fn is_open(number: RawFd) -> bool {
+    // SAFETY: F_GETFD only looks at the number.
+    unsafe { libc::fcntl(number, libc::F_GETFD) >= 0 }
+}
+
+/// Becomes another program; returns only if that failed.
+#[must_use]
+pub fn execve(path: &CString, args: &[CString], env: &[CString]) -> Errno {
+    match nix::unistd::execve(path, args, env) {
+        Ok(never) => match never {},
+        Err(errno) => errno,
+    }
+}
+
+/// Sets a resource limit by its number (getrlimit(2)); u64::MAX is no limit.
+///
+/// # Errors
+/// EPERM for raising a hard limit without CAP_SYS_RESOURCE; EINVAL for soft above hard.
+pub fn set_rlimit(resource: u32, soft: u64, hard: u64) -> Result<()> {
+    let limit = libc::rlimit { rlim_cur: soft, rlim_max: hard };
+    // SAFETY: a live structure that the kernel only reads.
+    Errno::result(unsafe { libc::setrlimit(resource as _, &raw const limit) })
+        .map(drop)
+        .call(|| format!("setrlimit({resource}, {soft}, {hard})"))
+}
+
+/// Sets the execution domain (personality(2)).
+///
+/// # Errors
+/// EINVAL for a value that the kernel does not know.
+pub fn set_personality(persona: u64) -> Result<()> {
+    // SAFETY: a number.
+    Errno::result(unsafe { libc::personality(persona as _) })
+        .map(drop)
+        .call(|| format!("personality({persona:#x})"))
+}
+
+/// Sets the NIS domain name of the uts namespace.
+///
+/// # Errors
+/// EINVAL for more than 64 bytes; EPERM.
+pub fn setdomainname(name: &str) -> Result<()> {
+    // SAFETY: the pointer and the length are of one live text.
+    Errno::result(unsafe { libc::setdomainname(name.as_ptr().cast(), name.len() as _) })
+        .map(drop)
+        .call(|| format!("setdomainname({name:?})"))
+}
+
+/// What sched_setattr(2) takes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct SchedulerAttr {
+    /// SCHED_*.
+    pub policy: u32,
+    /// SCHED_FLAG_*.
+    pub flags: u64,
+    /// -20 to 19, for OTHER and BATCH.
+    pub nice: i32,
+    /// 1 to 99, for FIFO and RR.
+    pub priority: u32,
+    /// Nanoseconds, for DEADLINE.
+    pub runtime: u64,
+    /// Nanoseconds, for DEADLINE.
+    pub deadline: u64,
+    /// Nanoseconds, for DEADLINE.
+    pub period: u64,
+}
+
+/// Sets the scheduling of this process.
+///
+/// # Errors
+/// EPERM for more than its limits allow; EINVAL for values that contradict each other.
+pub fn sched_setattr(attr: &SchedulerAttr) -> Result<()> {
+    #[repr(C)]
+    struct Sized {
+        size: u32,
+        policy: u32,
+        flags: u64,
+        nice: i32,
+        priority: u32,
+        deadline: [u64; 3],
+    }
+    let SchedulerAttr { policy, flags, nice, priority, runtime, deadline, period } = *attr;
+    let deadline = [runtime, deadline, period];
+    let size = size_of::<Sized>() as u32;
+    let sized = Sized { size, policy, flags, nice, priority, deadline };
+    // SAFETY: a live structure, whose size it states, that the kernel only reads.
+    Errno::result(unsafe { libc::syscall(libc::SYS_sched_setattr, 0, &raw const sized, 0) })
+        .map(drop)
+        .call(|| format!("sched_setattr({attr:?})"))
+}
+
+/// Sets the input/output priority of this process: class 1 to 3, level 0 to 7 (ioprio_set(2)).
+///
+/// # Errors
+/// EPERM for the real-time class without CAP_SYS_ADMIN or CAP_SYS_NICE.
+pub fn ioprio_set(class: u32, level: u32) -> Result<()> {
+    const IOPRIO_WHO_PROCESS: u32 = 1;
+    let value = class << 13 | level;
+    // SAFETY: three numbers.
+    Errno::result(unsafe { libc::syscall(libc::SYS_ioprio_set, IOPRIO_WHO_PROCESS, 0, value) })
+        .map(drop)
+        .call(|| format!("ioprio_set({class}, {level})"))
+}
+
+/// Sets the NUMA memory policy of this process: a mode with its flags, and a mask of nodes.
+///
+/// # Errors
+/// EINVAL for nodes that do not exist; ENOSYS without NUMA.
+pub fn set_mempolicy(mode: u32, nodes: &[u64]) -> Result<()> {
+    // The kernel reads one bit less than it is told (set_mempolicy(2), BUGS in the history).
+    let bits = nodes.len() * 64 + 1;
+    let mask = if nodes.is_empty() { std::ptr::null() } else { nodes.as_ptr() };
+    let bits = if nodes.is_empty() { 0 } else { bits };
+    // SAFETY: the mask is null, or a live slice of at least that many bits less one.
+    Errno::result(unsafe { libc::syscall(libc::SYS_set_mempolicy, mode, mask, bits) })
+        .map(drop)
+        .call(|| format!("set_mempolicy({mode:#x}, {nodes:x?})"))
+}
+
+/// Joins a new session keyring of that name, so that the container does not have the keys of who
+/// called the runtime (keyctl(2), session-keyring(7)), and lets its possessor search it.
+///
+/// # Errors
+/// EDQUOT at the limit of keys. A kernel without keyrings is no error: there is nothing to hide.
+pub fn join_session_keyring(name: &str) -> Result<()> {
+    const JOIN: libc::c_int = 1;
+    const SETPERM: libc::c_int = 5;
+    /// All rights for the possessor, view, read and search for the user.
+    const RIGHTS: u32 = 0x3f0b_0000;
+    let name = CString::new(name).map_err(|_| Error::new("a name holds a NUL byte"))?;
+    // SAFETY: a live C string that the kernel copies.
+    let result = unsafe { libc::syscall(libc::SYS_keyctl, JOIN, name.as_ptr()) };
+    let key = match Errno::result(result) {
+        Err(Errno::ENOSYS) => return Ok(()),
+        other => other.call(|| format!("keyctl(JOIN_SESSION_KEYRING, {name:?})"))?,
+    };
+    // SAFETY: numbers.
+    Errno::result(unsafe { libc::syscall(libc::SYS_keyctl, SETPERM, key, RIGHTS) })
+        .map(drop)
+        .call(|| format!("keyctl(SETPERM, {key})"))
+}
+
+/// Borrows one of the three standard streams.
+#[must_use]
+pub fn standard_stream(number: RawFd) -> BorrowedFd<'static> {
+    assert!((0..=2).contains(&number), "only 0, 1 and 2 are standard streams");
+    // SAFETY: Rust's start-up opens /dev/null for each of the three that is closed, and nothing
+    // in this program closes them.
+    unsafe { BorrowedFd::borrow_raw(number) }
+}
+
+/// Puts a descriptor in the place of standard input, output and error.
+///
+/// # Errors
+/// Those of dup3(2).
+pub fn set_standard_streams(fd: impl AsFd) -> Result<()> {
+    nix::unistd::dup2_stdin(&fd).call(|| "dup2(0)")?;
+    nix::unistd::dup2_stdout(&fd).call(|| "dup2(1)")?;
+    nix::unistd::dup2_stderr(&fd).call(|| "dup2(2)")
+}

@@ -1,0 +1,82 @@
+//! Unix sockets: the pair between runtime and init, and the sockets that an engine listens on.
+
+use std::io::{IoSlice, IoSliceMut};
+use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd, RawFd};
+use std::os::unix::net::UnixStream;
+
+use nix::errno::Errno;
+use nix::sys::socket::{
+    AddressFamily, ControlMessage, ControlMessageOwned, MsgFlags, SockFlag, SockType, recvmsg,
+    sendmsg, socketpair,
+};
+
+use crate::error::{Call, Error, Result};
+
+/// The longest message between runtime and init: an error's text, cut off there.
+pub const LONGEST: usize = 16 * 1024;
+
+/// Two connected sockets that keep message boundaries and tell when the other side is gone.
+///
+/// # Errors
+/// EMFILE.
+pub fn pair() -> Result<(OwnedFd, OwnedFd)> {
+    socketpair(AddressFamily::Unix, SockType::SeqPacket, None, SockFlag::SOCK_CLOEXEC)
+        .call(|| "socketpair(AF_UNIX, SOCK_SEQPACKET)")
+}
+
+/// Sends one message, and a descriptor with it if there is one (SCM_RIGHTS, unix(7)).
+///
+/// # Errors
+/// EPIPE if the other side is gone.
+pub fn send(socket: impl AsFd, bytes: &[u8], fd: Option<RawFd>) -> Result<()> {
+    let fds = [fd.unwrap_or(-1)];
+    let rights = [ControlMessage::ScmRights(&fds)];
+    let control = if fd.is_some() { &rights[..] } else { &[] };
+    let (to, data) = (socket.as_fd().as_raw_fd(), [IoSlice::new(bytes)]);
+    loop {
+        match sendmsg::<()>(to, &data, control, MsgFlags::MSG_NOSIGNAL, None) {
+            Err(Errno::EINTR) => {}
+            other => return other.map(drop).call(|| format!("sendmsg({to})")),
+        }
+    }
+}
+
+/// Receives one message, and the descriptor that came with it. No bytes: the other side is gone.
+///
+/// # Errors
+/// Those of recvmsg(2).
+pub fn receive(socket: impl AsFd) -> Result<(Vec<u8>, Option<OwnedFd>)> {
+    let mut bytes = vec![0; LONGEST];
+    let mut space = nix::cmsg_space!(RawFd);
+    let from = socket.as_fd().as_raw_fd();
+    let (length, fd) = loop {
+        let mut data = [IoSliceMut::new(&mut bytes)];
+        match recvmsg::<()>(from, &mut data, Some(&mut space), MsgFlags::MSG_CMSG_CLOEXEC) {
+            Err(Errno::EINTR) => {}
+            // A process that ended with unread messages resets the connection.
+            Err(Errno::ECONNRESET) => break (0, None),
+            other => {
+                let message = other.call(|| format!("recvmsg({from})"))?;
+                let control = message.cmsgs().call(|| "recvmsg(): control")?;
+                let fd = control.into_iter().find_map(|item| match item {
+                    ControlMessageOwned::ScmRights(fds) => fds.first().copied(),
+                    _ => None,
+                });
+                break (message.bytes, fd);
+            }
+        }
+    };
+    bytes.truncate(length);
+    // SAFETY: the kernel made this descriptor for us in this very call.
+    Ok((bytes, fd.map(|fd| unsafe { OwnedFd::from_raw_fd(fd) })))
+}
+
+/// Connects to a stream socket of an engine.
+///
+/// # Errors
+/// ENOENT, ECONNREFUSED, or that the path is longer than a socket address (107 bytes).
+pub fn connect(path: &str) -> Result<OwnedFd> {
+    UnixStream::connect(path)
+        .map(OwnedFd::from)
+        .map_err(|error| Error::from_io(format!("connect({path:?})"), &error))
+}
