@@ -42,13 +42,8 @@ extern "C" fn main(argc: c_int, argv: *const *const c_char) -> c_int {
     };
     // SAFETY: without CLONE_VM this is fork(2), and no other thread runs that could hold a lock;
     // `pidfd` is the only memory that the kernel writes, and it outlives the call.
-    let pid = unsafe {
-        libc::syscall(
-            libc::SYS_clone3,
-            &raw mut args,
-            size_of::<libc::clone_args>(),
-        )
-    };
+    let pid =
+        unsafe { libc::syscall(libc::SYS_clone3, &raw mut args, size_of::<libc::clone_args>()) };
     if pid < 0 {
         return failed(c"clone3");
     }
@@ -105,14 +100,8 @@ fn wait(pidfd: c_int) -> c_int {
     // SAFETY: siginfo_t is integers and pointers, for which zero is a value.
     let mut info: libc::siginfo_t = unsafe { std::mem::zeroed() };
     // SAFETY: `info` is a whole siginfo_t, and the kernel writes no more.
-    if unsafe {
-        libc::waitid(
-            libc::P_PIDFD,
-            pidfd as libc::id_t,
-            &raw mut info,
-            libc::WEXITED,
-        )
-    } != 0
+    if unsafe { libc::waitid(libc::P_PIDFD, pidfd as libc::id_t, &raw mut info, libc::WEXITED) }
+        != 0
     {
         return failed(c"waitid");
     }

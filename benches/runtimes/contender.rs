@@ -48,11 +48,7 @@ impl Bench {
         }
         let root = self.work.join(&name);
         fs::create_dir(&root).map_err(|error| format!("{}: {error}", root.display()))?;
-        let contender = Contender {
-            name,
-            program,
-            root: Some(root),
-        };
+        let contender = Contender { name, program, root: Some(root) };
         let trial =
             operations::steps(self, &contender).and_then(|()| operations::run(self, &contender));
         self.samples.clear();
@@ -64,35 +60,20 @@ impl Bench {
             println!("skip: {error}");
             return Ok(None);
         }
-        let version = self
-            .command(&contender.program, &["--version"])
-            .stdout(Stdio::piped())
-            .output();
+        let version =
+            self.command(&contender.program, &["--version"]).stdout(Stdio::piped()).output();
         let version = version.map_err(|error| format!("{} --version: {error}", contender.name))?;
         let version = String::from_utf8_lossy(&version.stdout);
-        println!(
-            "{}: {}",
-            contender.name,
-            version.lines().next().unwrap_or_default()
-        );
+        println!("{}: {}", contender.name, version.lines().next().unwrap_or_default());
         Ok(Some(contender))
     }
 
     /// The same surroundings for every program: an empty environment, /dev/null, errors to a file.
     pub fn command(&self, program: &Path, arguments: &[&str]) -> Command {
         let mut command = Command::new(program);
-        let errors = self
-            .errors
-            .try_clone()
-            .expect("one more descriptor can be had");
-        command
-            .args(arguments)
-            .env_clear()
-            .env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin");
-        command
-            .stdin(Stdio::null())
-            .stdout(Stdio::null())
-            .stderr(errors);
+        let errors = self.errors.try_clone().expect("one more descriptor can be had");
+        command.args(arguments).env_clear().env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin");
+        command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(errors);
         command
     }
 
@@ -100,23 +81,14 @@ impl Bench {
     pub fn on(&self, contender: &Contender, arguments: &[&str]) -> Command {
         let mut command = self.command(&contender.program, &["--root"]);
         command
-            .arg(
-                contender
-                    .root
-                    .as_ref()
-                    .expect("only runtimes have operations"),
-            )
+            .arg(contender.root.as_ref().expect("only runtimes have operations"))
             .args(arguments);
         command
     }
 
     pub fn create_command(&self, contender: &Contender, id: &str) -> Command {
         let mut command = self.on(contender, &["create", "--bundle"]);
-        command
-            .arg(self.work.join("bundle"))
-            .arg("--pid-file")
-            .arg(self.work.join("pid"))
-            .arg(id);
+        command.arg(self.work.join("bundle")).arg("--pid-file").arg(self.work.join("pid")).arg(id);
         command
     }
 
@@ -140,9 +112,7 @@ impl Bench {
     pub fn pid(&self) -> Result<i32> {
         let text = fs::read_to_string(self.work.join("pid"))
             .map_err(|error| format!("the pid file: {error}"))?;
-        text.trim()
-            .parse()
-            .map_err(|error| format!("the pid file says {text:?}: {error}"))
+        text.trim().parse().map_err(|error| format!("the pid file says {text:?}: {error}"))
     }
 
     /// Gives the peak memory of the container's process, in KiB.
@@ -169,10 +139,7 @@ impl Bench {
     /// Starts `command` under strace and returns at its end, while what it left may still be traced.
     pub fn start_traced(&self, strace: &Path, command: &Command, name: &str) -> Result<i32> {
         let mut traced = self.command(strace, &["-D", "-f", "-o"]);
-        traced
-            .arg(self.work.join("trace"))
-            .arg(command.get_program())
-            .args(command.get_args());
+        traced.arg(self.work.join("trace")).arg(command.get_program()).args(command.get_args());
         // -D: the tracer is a process aside, so that the end of this child is the end of the command.
         let child = traced.spawn().map_err(|error| format!("strace: {error}"))?;
         let pid = child.id().cast_signed();
@@ -197,10 +164,7 @@ impl Bench {
                 break;
             }
             // Not calls: an exit, a signal, the second line of a call that another one interrupted.
-            if !["+++", "---", "<..."]
-                .iter()
-                .any(|mark| event.starts_with(mark))
-            {
+            if !["+++", "---", "<..."].iter().any(|mark| event.starts_with(mark)) {
                 calls += 1;
             }
         }
@@ -213,9 +177,8 @@ impl Bench {
         }
         let errors = fs::read_to_string(self.work.join("errors")).unwrap_or_default();
         let last = errors.trim_end().lines().last().unwrap_or_default();
-        let how = status
-            .signal()
-            .map_or_else(|| status.to_string(), |signal| format!("signal {signal}"));
+        let how =
+            status.signal().map_or_else(|| status.to_string(), |signal| format!("signal {signal}"));
         Err(format!("{name} {what}: {how}: {last}"))
     }
 
@@ -233,31 +196,19 @@ impl Bench {
     }
 
     pub fn add(&mut self, row: &'static str, contender: &Contender, elapsed: Duration) {
-        let nanoseconds = elapsed
-            .as_nanos()
-            .try_into()
-            .expect("a container runs less than 584 years");
+        let nanoseconds =
+            elapsed.as_nanos().try_into().expect("a container runs less than 584 years");
         self.add_number(row, contender, nanoseconds);
     }
 
     pub fn add_number(&mut self, row: &'static str, contender: &Contender, number: u64) {
-        self.samples
-            .entry((row, contender.name.clone()))
-            .or_default()
-            .push(number);
+        self.samples.entry((row, contender.name.clone())).or_default().push(number);
     }
 }
 
 /// The operation in a command line, for a message.
 fn operation(command: &Command) -> String {
     let mut words = command.get_args().filter(|word| *word != "--root");
-    let is_rooted = command
-        .get_args()
-        .next()
-        .is_some_and(|word| word == "--root");
-    words
-        .nth(usize::from(is_rooted))
-        .unwrap_or_default()
-        .to_string_lossy()
-        .into_owned()
+    let is_rooted = command.get_args().next().is_some_and(|word| word == "--root");
+    words.nth(usize::from(is_rooted)).unwrap_or_default().to_string_lossy().into_owned()
 }

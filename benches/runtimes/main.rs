@@ -30,9 +30,7 @@ fn main() -> ExitCode {
     let arguments: Vec<OsString> = std::env::args_os().skip(1).collect();
     let result = match arguments.first().and_then(|mode| mode.to_str()) {
         Some("--peak") => {
-            return helper(&arguments, |file, program| {
-                process::write_peak(file, program)
-            });
+            return helper(&arguments, |file, program| process::write_peak(file, program));
         }
         Some("--loop") => {
             return helper(&arguments, |times, program| {
@@ -68,30 +66,22 @@ fn helper(
 }
 
 fn parse(arguments: &[OsString]) -> Result<Arguments> {
-    let mut parsed = Arguments {
-        rounds: 50,
-        ..Arguments::default()
-    };
-    let mut words = arguments
-        .iter()
-        .map(|word| word.to_string_lossy().into_owned());
+    let mut parsed = Arguments { rounds: 50, ..Arguments::default() };
+    let mut words = arguments.iter().map(|word| word.to_string_lossy().into_owned());
     while let Some(flag) = words.next() {
         // What cargo bench adds.
         if flag == "--bench" {
             continue;
         }
-        let value = words
-            .next()
-            .ok_or_else(|| format!("{flag}: it needs a value"))?;
+        let value = words.next().ok_or_else(|| format!("{flag}: it needs a value"))?;
         match flag.as_str() {
             "--work" => parsed.work = Some(value.into()),
             "--floor" => parsed.floor = Some(value.into()),
             "--empty" => parsed.empty = Some(value.into()),
             "--strace" => parsed.strace = Some(value.into()),
             "--rounds" => {
-                parsed.rounds = value
-                    .parse()
-                    .map_err(|error| format!("--rounds {value}: {error}"))?;
+                parsed.rounds =
+                    value.parse().map_err(|error| format!("--rounds {value}: {error}"))?;
             }
             "--only" => parsed.only = Some(value),
             "--runtime" => {
@@ -121,37 +111,20 @@ fn measure(arguments: Arguments) -> Result<()> {
     make_bundle(&work, &empty)?;
     process::become_subreaper()
         .map_err(|error| format!("prctl(PR_SET_CHILD_SUBREAPER): {error}"))?;
-    let errors = File::options()
-        .create(true)
-        .append(true)
-        .open(work.join("errors"));
+    let errors = File::options().create(true).append(true).open(work.join("errors"));
     let errors = errors.map_err(|error| format!("{}: {error}", work.display()))?;
     let strace = arguments.strace;
     if strace.is_none() {
         println!("skip: no system calls are counted: there is no strace");
     }
-    let mut bench = Bench {
-        work,
-        errors,
-        empty,
-        strace,
-        round: 0,
-        samples: Samples::new(),
-    };
+    let mut bench = Bench { work, errors, empty, strace, round: 0, samples: Samples::new() };
 
     let mut contenders = Vec::new();
     for (name, program) in arguments.runtimes {
         contenders.extend(bench.entrant(name, program)?);
     }
-    contenders.push(Contender {
-        name: "floor".to_owned(),
-        program: floor,
-        root: None,
-    });
-    bench.expect(
-        &mut bench.run_command(&contenders[contenders.len() - 1], "trial"),
-        "floor",
-    )?;
+    contenders.push(Contender { name: "floor".to_owned(), program: floor, root: None });
+    bench.expect(&mut bench.run_command(&contenders[contenders.len() - 1], "trial"), "floor")?;
 
     let begin = Instant::now();
     for round in 0..arguments.rounds {
@@ -163,16 +136,9 @@ fn measure(arguments: Arguments) -> Result<()> {
             }
         }
     }
-    println!(
-        "{} rounds in {} s",
-        arguments.rounds,
-        begin.elapsed().as_secs()
-    );
+    println!("{} rounds in {} s", arguments.rounds, begin.elapsed().as_secs());
 
-    let mut rows: Vec<_> = groups
-        .iter()
-        .flat_map(|(_, rows, _)| rows.iter().copied())
-        .collect();
+    let mut rows: Vec<_> = groups.iter().flat_map(|(_, rows, _)| rows.iter().copied()).collect();
     if let Some(only) = arguments.only.as_deref().filter(|only| rows.contains(only)) {
         rows.retain(|row| *row == only);
     }

@@ -6,11 +6,7 @@ use crate::contender::{Bench, Contender, Result};
 use crate::process;
 
 /// One name of `--only`, the rows that it measures, how.
-pub type Group = (
-    &'static str,
-    &'static [&'static str],
-    fn(&mut Bench, &Contender) -> Result<()>,
-);
+pub type Group = (&'static str, &'static [&'static str], fn(&mut Bench, &Contender) -> Result<()>);
 
 const GROUPS: &[Group] = &[
     ("version", &["--version"], version),
@@ -19,11 +15,7 @@ const GROUPS: &[Group] = &[
     ("cycle", &["cycle"], cycle),
     ("run", &["run"], run),
     ("parallel", &["run, 2 loops", "run, 8 loops"], parallel),
-    (
-        "memory",
-        &["memory of create", "memory of init", "memory of run"],
-        memory,
-    ),
+    ("memory", &["memory of create", "memory of init", "memory of run"], memory),
     ("calls", &["calls of create", "calls of run"], calls),
 ];
 
@@ -40,16 +32,10 @@ pub fn chosen(only: Option<&str>) -> Result<Vec<&'static Group>> {
         |group: &&Group| only.is_none_or(|name| name == group.0 || group.1.contains(&name));
     let groups: Vec<_> = GROUPS.iter().filter(matches).collect();
     if groups.is_empty() {
-        let names = GROUPS
-            .iter()
-            .flat_map(|(name, rows, _)| std::iter::once(name).chain(*rows));
+        let names = GROUPS.iter().flat_map(|(name, rows, _)| std::iter::once(name).chain(*rows));
         let mut names: Vec<_> = names.copied().collect();
         names.dedup();
-        return Err(format!(
-            "--only {}: one of {}",
-            only.unwrap_or_default(),
-            names.join("; ")
-        ));
+        return Err(format!("--only {}: one of {}", only.unwrap_or_default(), names.join("; ")));
     }
     Ok(groups)
 }
@@ -84,10 +70,7 @@ fn parsing(bench: &mut Bench, contender: &Contender) -> Result<()> {
         bench.add("parsing", contender, elapsed);
     }
     // The errors were expected: a later message must not quote them.
-    bench
-        .errors
-        .set_len(0)
-        .map_err(|error| format!("the file of errors: {error}"))
+    bench.errors.set_len(0).map_err(|error| format!("the file of errors: {error}"))
 }
 
 pub fn steps(bench: &mut Bench, contender: &Contender) -> Result<()> {
@@ -132,18 +115,13 @@ pub fn run(bench: &mut Bench, contender: &Contender) -> Result<()> {
 
 fn parallel(bench: &mut Bench, contender: &Contender) -> Result<()> {
     for (row, loops) in [("run, 2 loops", 2), ("run, 8 loops", 8)] {
-        let commands: Vec<_> = (0..loops)
-            .map(|one| bench.run_command(contender, &format!("loop{one}")))
-            .collect();
+        let commands: Vec<_> =
+            (0..loops).map(|one| bench.run_command(contender, &format!("loop{one}"))).collect();
         let (elapsed, status) =
             process::time_loops(&commands, &bench.errors, PARALLEL_RUNS / loops)
                 .map_err(|error| format!("{}: {error}", contender.name))?;
         bench.check(status, row, &contender.name)?;
-        bench.add(
-            row,
-            contender,
-            elapsed / PARALLEL_RUNS.try_into().expect("a small number"),
-        );
+        bench.add(row, contender, elapsed / PARALLEL_RUNS.try_into().expect("a small number"));
     }
     Ok(())
 }

@@ -62,9 +62,7 @@ pub fn become_subreaper() -> io::Result<()> {
 pub fn peak_of(command: &Command, errors: &File, file: &Path) -> io::Result<(u64, ExitStatus)> {
     let mut helper = again("--peak", file.as_os_str(), command, errors)?;
     let status = time(&mut helper)?.1;
-    let peak = fs::read_to_string(file)?
-        .parse()
-        .map_err(io::Error::other)?;
+    let peak = fs::read_to_string(file)?.parse().map_err(io::Error::other)?;
     Ok((peak, status))
 }
 
@@ -89,12 +87,7 @@ pub fn time_loops(
     let mut loops = Vec::new();
     for command in commands {
         let mut helper = again("--loop", times.to_string().as_ref(), command, errors)?;
-        loops.push(
-            helper
-                .stdin(begins.try_clone()?)
-                .stdout(is_ready.try_clone()?)
-                .spawn()?,
-        );
+        loops.push(helper.stdin(begins.try_clone()?).stdout(is_ready.try_clone()?).spawn()?);
     }
     drop(is_ready);
     ready.read_exact(&mut vec![0; commands.len()])?;
@@ -128,15 +121,7 @@ pub fn loop_over(times: usize, program: &mut Command) -> io::Result<ExitStatus> 
 /// This program as the helper `mode` of `command`.
 fn again(mode: &str, argument: &OsStr, command: &Command, errors: &File) -> io::Result<Command> {
     let mut helper = Command::new(std::env::current_exe()?);
-    helper
-        .arg(mode)
-        .arg(argument)
-        .arg(command.get_program())
-        .args(command.get_args());
-    helper
-        .env_clear()
-        .stdin(Stdio::null())
-        .stdout(Stdio::null())
-        .stderr(errors.try_clone()?);
+    helper.arg(mode).arg(argument).arg(command.get_program()).args(command.get_args());
+    helper.env_clear().stdin(Stdio::null()).stdout(Stdio::null()).stderr(errors.try_clone()?);
     Ok(helper)
 }

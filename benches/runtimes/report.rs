@@ -9,26 +9,11 @@ use crate::contender::{Contender, Samples};
 const RATIOS: &[(&str, &str, f64, &str)] = &[
     ("run", "crun", 0.5, "run at most 0.5 x crun's"),
     ("run", "floor", 2.0, "run at most 2 x the floor's"),
-    (
-        "cycle",
-        "crun",
-        0.5,
-        "create + start + delete at most 0.5 x crun's",
-    ),
+    ("cycle", "crun", 0.5, "create + start + delete at most 0.5 x crun's"),
     ("state", "crun", 0.25, "state at most 0.25 x crun's"),
     ("--version", "crun", 0.25, "--version at most 0.25 x crun's"),
-    (
-        "memory of create",
-        "crun",
-        1.0,
-        "peak memory of create below crun's",
-    ),
-    (
-        "memory of run",
-        "crun",
-        1.0,
-        "peak memory of run below crun's",
-    ),
+    ("memory of create", "crun", 1.0, "peak memory of create below crun's"),
+    ("memory of run", "crun", 1.0, "peak memory of run below crun's"),
 ];
 
 /// Over the empty static binary, which is what the floor's column has in this row.
@@ -52,10 +37,7 @@ fn cell(samples: &Samples, row: &'static str, name: &str) -> Option<Cell> {
     };
     #[allow(clippy::cast_precision_loss)] // below 2^53 ns: 104 days
     let scaled = |number: u64| number as f64 / if is_time(row) { 1000.0 } else { 1.0 };
-    Some(Cell {
-        minimum: scaled(numbers[0]),
-        median: scaled(median),
-    })
+    Some(Cell { minimum: scaled(numbers[0]), median: scaled(median) })
 }
 
 fn is_time(row: &str) -> bool {
@@ -65,10 +47,7 @@ fn is_time(row: &str) -> bool {
 /// One line per row: minimum and median of each contender, then hull's ratio to each of the others,
 /// of the minima and of the medians.
 pub fn print(rows: &[&'static str], contenders: &[Contender], samples: &Samples) {
-    let others: Vec<_> = contenders
-        .iter()
-        .filter(|contender| contender.name != "hull")
-        .collect();
+    let others: Vec<_> = contenders.iter().filter(|contender| contender.name != "hull").collect();
     let has_hull = others.len() < contenders.len();
     let mut names = format!("{:16}", "");
     let mut heads = format!("{:16}", "µs, KiB, calls");
@@ -128,10 +107,7 @@ pub fn print_targets(rows: &[&str], contenders: &[Contender], samples: &Samples)
     let Some(hull) = contenders.iter().find(|contender| contender.name == "hull") else {
         return;
     };
-    println!(
-        "\n{:46} {:>24} {:>24}",
-        "target", "by the medians", "by the minima"
-    );
+    println!("\n{:46} {:>24} {:>24}", "target", "by the medians", "by the minima");
     for (row, other, factor, words) in RATIOS.iter().filter(|(row, ..)| rows.contains(row)) {
         let cells = cell(samples, row, "hull").zip(cell(samples, row, other));
         let verdict = |of: fn(Cell) -> f64| {
@@ -141,11 +117,7 @@ pub fn print_targets(rows: &[&str], contenders: &[Contender], samples: &Samples)
                     let ratio = of(hull) / of(other);
                     format!(
                         "{ratio:.2} {}",
-                        reached(if *factor == 1.0 {
-                            ratio < 1.0
-                        } else {
-                            ratio <= *factor
-                        })
+                        reached(if *factor == 1.0 { ratio < 1.0 } else { ratio <= *factor })
                     )
                 },
             )
@@ -156,10 +128,7 @@ pub fn print_targets(rows: &[&str], contenders: &[Contender], samples: &Samples)
             verdict(|cell| cell.minimum)
         );
     }
-    for row in ["--version", "parsing"]
-        .into_iter()
-        .filter(|row| rows.contains(row))
-    {
+    for row in ["--version", "parsing"].into_iter().filter(|row| rows.contains(row)) {
         let cells = cell(samples, row, "hull").zip(cell(samples, row, "floor"));
         let verdict = |of: fn(Cell) -> f64| {
             cells.map_or_else(

@@ -328,10 +328,10 @@ impl Init {
             let mask = process.credentials.umask.map(Mode::from_bits_truncate);
             umask(mask.unwrap_or(callers_umask));
         }
-        self.channel.ready(terminal.as_ref())?;
         // From here on the end of the connection tells that the runtime is gone before it has
         // recorded this process; the death signal would end a container that is recorded.
         process::die_with_runtime(false)?;
+        self.channel.ready(terminal.as_ref())?;
         self.channel.wait_for_go().and_then(go_or_end)?;
         if let Some(fifo) = &self.fifo {
             wait_for_start(fifo)?;

@@ -38,7 +38,7 @@ pub fn plan(
 /// As sysctl(8) reads a key: the first separator decides whether "." or "/" separates, and the
 /// other one is part of a name then, such as the interface in `net.ipv4.conf.eno2/100.forwarding`.
 fn path(key: &str) -> String {
-    if key.find('/') < key.find('.') && key.contains('/') {
+    if key.find(['/', '.']).is_some_and(|at| key[at..].starts_with('/')) {
         return key.to_owned();
     }
     let swap = |character| match character {

@@ -154,12 +154,15 @@ pub struct ProcessStat {
 /// Those of open(2) and read(2) other than that there is no such process.
 pub fn process_stat(pid: i32) -> Result<Option<ProcessStat>> {
     let path = format!("/proc/{pid}/stat");
-    match std::fs::read(&path) {
-        Ok(text) => Ok(parse_stat(&text)),
-        Err(error) => match error.raw_os_error().map(Errno::from_raw) {
-            Some(Errno::ENOENT | Errno::ESRCH) => Ok(None),
-            _ => Err(Error::from_io(format!("read({path:?})"), &error)),
-        },
+    let flags = OFlag::O_RDONLY | OFlag::O_CLOEXEC;
+    // 52 numbers: one read takes them all.
+    let mut buffer = [0; 2048];
+    let read = nix::fcntl::open(path.as_str(), flags, nix::sys::stat::Mode::empty())
+        .and_then(|file| nix::unistd::read(&file, &mut buffer));
+    match read {
+        Ok(length) => Ok(parse_stat(&buffer[..length])),
+        Err(Errno::ENOENT | Errno::ESRCH) => Ok(None),
+        Err(errno) => Err(Error::from_call(format!("read({path:?})"), errno)),
     }
 }
 
