@@ -4,12 +4,15 @@
 //! fail says so in its row and is then ignored. `HULL_TEST_SLOW=20` stretches every time limit (a machine in software
 //! emulation).
 
+mod bad_input;
 mod binds;
 mod bundle;
 mod call;
 mod case;
 mod cgroup;
+mod cli;
 mod credentials;
+mod descriptors;
 mod devices;
 mod fifo;
 mod hooks;
@@ -20,6 +23,8 @@ mod namespaces;
 mod paths;
 mod process;
 mod program;
+mod security;
+mod terminal;
 
 use libtest_mimic::Arguments;
 
@@ -27,9 +32,12 @@ fn main() {
     let arguments = Arguments::from_args();
     let template = bundle::Template::new();
     let trials = case::trials(&[
+        bad_input::TABLE,
         binds::TABLE,
         cgroup::TABLE,
+        cli::TABLE,
         credentials::TABLE,
+        descriptors::TABLE,
         devices::TABLE,
         hooks::TABLE,
         lifecycle::TABLE,
@@ -38,6 +46,8 @@ fn main() {
         paths::TABLE,
         process::TABLE,
         program::TABLE,
+        security::TABLE,
+        terminal::TABLE,
     ]);
     let conclusion = libtest_mimic::run(&arguments, trials);
     template.remove();
