@@ -3,8 +3,11 @@
 use std::fs::File;
 use std::io::Read;
 
+use nix::fcntl::OFlag;
+
 use crate::error::{Call, Context, Error, Result};
 use crate::spec::config::Spec;
+use crate::sys::path::open_path;
 
 /// The largest config that is read: a thousand times what engines write.
 const LARGEST: u64 = 16 * 1024 * 1024;
@@ -36,8 +39,13 @@ pub fn read(directory: &str, config: Option<&str>) -> Result<Bundle> {
 }
 
 fn read_text(path: &str) -> Result<String> {
-    let file = File::open(path).call(|| format!("open({path:?})"))?;
-    let size = file.metadata().call(|| format!("fstat({path:?})"))?.len();
+    // O_NONBLOCK: a FIFO would never open.
+    let file = File::from(open_path(path, OFlag::O_RDONLY | OFlag::O_NONBLOCK)?);
+    let metadata = file.metadata().call(|| format!("fstat({path:?})"))?;
+    if !metadata.is_file() {
+        return Err(Error::new(format!("{path:?} is not a regular file")));
+    }
+    let size = metadata.len();
     if size > LARGEST {
         return Err(Error::new(format!("{path:?} has {size} bytes, at most {LARGEST} are read")));
     }

@@ -118,9 +118,10 @@ fn each(global: &Global, ids: &cli::Ids, act: impl Fn(&str) -> Result<()>) -> Re
 }
 
 fn fail(log: &log::Log, message: &str) -> ExitCode {
-    if let Err(error) = log.write(Level::Error, message) {
-        // The log itself does not work: this much can still be said.
-        eprintln!("error: {message}\nerror: {error}");
+    match log.write(Level::Error, message) {
+        // Said on standard error already.
+        Err(error) if error.to_string() != message => eprintln!("error: {error}"),
+        _ => {}
     }
     ExitCode::FAILURE
 }

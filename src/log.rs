@@ -2,7 +2,7 @@
 //! error from it, and some of them take nothing else: without being asked for more, the file gets
 //! one record, the error that ended the command.
 
-use std::fs::OpenOptions;
+use std::fs::{File, OpenOptions};
 use std::io::Write;
 use std::os::unix::fs::OpenOptionsExt;
 
@@ -33,6 +33,14 @@ pub struct Log {
 }
 
 impl Log {
+    /// Makes the file, so that a command whose error could not be told does not begin.
+    ///
+    /// # Errors
+    /// Those of opening it.
+    pub fn check(&self) -> Result<()> {
+        self.file.as_deref().map_or(Ok(()), |path| open(path).map(drop))
+    }
+
     /// Writes a message, if its level is wanted. An error is written to standard error as well
     /// when it goes to a file: engines show that to their user.
     ///
@@ -51,11 +59,14 @@ impl Log {
             print(&text(level, message));
         }
         let line = if self.is_json { json(level, message) } else { text(level, message) };
-        let mut options = OpenOptions::new();
-        let file = options.append(true).create(true).mode(0o644).open(path);
-        let mut file = file.call(|| format!("open the log {path:?}"))?;
-        file.write_all(line.as_bytes()).call(|| format!("write the log {path:?}"))
+        open(path)?.write_all(line.as_bytes()).call(|| format!("write the log {path:?}"))
     }
+}
+
+fn open(path: &str) -> Result<File> {
+    let mut options = OpenOptions::new();
+    let file = options.append(true).create(true).mode(0o644).open(path);
+    file.call(|| format!("open the log {path:?}"))
 }
 
 fn print(line: &str) {

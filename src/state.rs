@@ -165,7 +165,11 @@ impl Root {
         Ok(directory)
     }
 
-    fn directory(self, id: &str) -> Result<Directory> {
+    /// Opens the directory of a container.
+    ///
+    /// # Errors
+    /// ENOENT, if there is none.
+    pub fn directory(self, id: &str) -> Result<Directory> {
         let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
         let path = format!("{}/{id}", self.path);
         let fd = openat(&self.fd, id, flags, Mode::empty()).call(|| format!("open({path:?})"))?;

@@ -19,7 +19,8 @@ use crate::sys::path::{InRoot, Leaf};
 pub fn make(root: &InRoot, devices: &Devices) -> Result<()> {
     let dev = open_dev(root)?;
     for node in &devices.nodes {
-        make_node(root, dev.as_fd(), node).context(|| format!("device {:?}", node.path))?;
+        make_node(root, dev.as_fd(), node)
+            .context(|| format!("{} {:?}", node.origin, node.path))?;
     }
     for (name, target) in LINKS {
         // runtime-linux.md: a link only if its source exists; /proc/kcore is an option of the kernel.

@@ -1,7 +1,6 @@
 //! Runs hooks: config.md, "POSIX-platform Hooks". The state goes to standard input through a file
 //! in memory, and the output into another one, so that neither side ever waits for the other.
 
-use std::ffi::OsString;
 use std::fs::File;
 use std::io::{Read, Seek, SeekFrom, Write};
 use std::os::fd::{AsFd, BorrowedFd};
@@ -18,24 +17,16 @@ use crate::sys::process::{pidfd_open, pidfd_send_signal, wait_ended};
 const QUOTED: u64 = 1024;
 
 /// Runs the hooks of one kind in their order, until one fails. `env` is what a hook without an
-/// environment of its own gets.
+/// environment of its own gets: nothing of the runtime's, which may hold what is nobody's concern.
 ///
 /// # Errors
 /// That a hook could not be started, failed, or ran longer than its timeout.
 pub fn run_all(kind: &str, hooks: &[Hook], state: &str, env: &[String]) -> Result<()> {
     for (index, hook) in hooks.iter().enumerate() {
-        run(hook, state, env).context(|| format!("hooks.{kind}[{index}] {:?}", hook.path))?;
+        run(hook, state, env)
+            .context(|| format!("config.json: /hooks/{kind}/{index} {:?}", hook.path))?;
     }
     Ok(())
-}
-
-/// The environment of this process, as the entries of a hook.
-#[must_use]
-pub fn own_env() -> Vec<String> {
-    let text = |(name, value): (OsString, OsString)| {
-        Some(format!("{}={}", name.into_string().ok()?, value.into_string().ok()?))
-    };
-    std::env::vars_os().filter_map(text).collect()
 }
 
 /// Runs one hook.

@@ -20,8 +20,10 @@ impl Inherited {
     /// # Errors
     /// That one of them is not open.
     pub fn check(preserve_fds: u32) -> Result<Self> {
-        let listen_fds = std::env::var("LISTEN_FDS").ok();
-        let listen_fds = listen_fds.and_then(|text| text.parse().ok()).unwrap_or(0);
+        let number = |name| std::env::var(name).ok().and_then(|text| text.parse::<u32>().ok());
+        // With another pid they were meant for another process, and are not ours.
+        let is_ours = number("LISTEN_PID") == Some(std::process::id());
+        let listen_fds = number("LISTEN_FDS").filter(|_| is_ours).unwrap_or(0);
         let count = preserve_fds.saturating_add(listen_fds);
         for number in 3..count.saturating_add(3) {
             if !i32::try_from(number).is_ok_and(is_open) {

@@ -10,26 +10,23 @@ use crate::error::{Call, Result};
 use crate::sys::proc::Procfs;
 
 /// The file to write the label to, and the label.
-pub struct Label<'a> {
+pub struct Label {
     file: OwnedFd,
     path: &'static str,
-    label: &'a str,
+    label: String,
 }
 
 /// Opens the file of the label, which is init's own.
 ///
 /// # Errors
 /// That the kernel has none.
-pub fn open<'a>(
-    planned: Option<&'a (&'static str, String)>,
-    procfs: &Procfs,
-) -> Result<Option<Label<'a>>> {
+pub fn open(planned: Option<&(&'static str, String)>, procfs: &Procfs) -> Result<Option<Label>> {
     let Some((path, label)) = planned else { return Ok(None) };
     let file = procfs.file(&format!("self/attr/{path}"), OFlag::O_WRONLY)?;
-    Ok(Some(Label { file, path, label }))
+    Ok(Some(Label { file, path, label: label.clone() }))
 }
 
-impl Label<'_> {
+impl Label {
     /// Asks for the label at the next execve.
     ///
     /// # Errors

@@ -4,12 +4,12 @@
 use std::os::fd::{AsFd, OwnedFd};
 
 use nix::errno::Errno;
-use nix::fcntl::{OFlag, open};
-use nix::sys::stat::{Mode, SFlag, fstat, makedev};
+use nix::fcntl::OFlag;
+use nix::sys::stat::{SFlag, fstat, makedev};
 
 use crate::error::{Call, Context, Error, Result};
 use crate::sys::mount::{MountAttr, attribute, clone_fd, fsopen, mount_setattr, move_mount};
-use crate::sys::path::InRoot;
+use crate::sys::path::{InRoot, open_path};
 
 /// Makes every path show nothing: a directory is empty, a file is /dev/null. Done before the root
 /// changes, because it is the host's /dev/null: the container's could be made to be another file
@@ -20,14 +20,14 @@ use crate::sys::path::InRoot;
 pub fn mask(root: &InRoot, paths: &[String]) -> Result<()> {
     let mut empty = None;
     let mut null = None;
-    for path in paths {
+    for (index, path) in paths.iter().enumerate() {
         let Some(target) = open_if_there(root, path)? else { continue };
         let mode = fstat(&target).call(|| format!("fstat({path:?})"))?.st_mode;
         let is_directory = SFlag::from_bits_truncate(mode) & SFlag::S_IFMT == SFlag::S_IFDIR;
         let cover = if is_directory { empty_directory(&mut empty) } else { null_file(&mut null) };
         cover
             .and_then(|cover| move_mount(cover.as_fd(), target.as_fd()))
-            .context(|| format!("mask {path:?}"))?;
+            .context(|| format!("config.json: /linux/maskedPaths/{index} {path:?}"))?;
     }
     Ok(())
 }
@@ -37,14 +37,14 @@ pub fn mask(root: &InRoot, paths: &[String]) -> Result<()> {
 /// # Errors
 /// Those of the mounts, with the path.
 pub fn make_read_only(root: &InRoot, paths: &[String]) -> Result<()> {
-    for path in paths {
+    for (index, path) in paths.iter().enumerate() {
         let Some(target) = open_if_there(root, path)? else { continue };
         clone_fd(target.as_fd(), true)
             .and_then(|tree| {
                 mount_setattr(tree.as_fd(), &MountAttr::new(attribute::RDONLY, 0), true)?;
                 move_mount(tree.as_fd(), target.as_fd())
             })
-            .context(|| format!("make {path:?} read-only"))?;
+            .context(|| format!("config.json: /linux/readonlyPaths/{index} {path:?}"))?;
     }
     Ok(())
 }
@@ -81,8 +81,7 @@ fn null_file(first: &mut Option<OwnedFd>) -> Result<OwnedFd> {
 }
 
 fn open_null() -> Result<OwnedFd> {
-    let flags = OFlag::O_PATH | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
-    let null = open("/dev/null", flags, Mode::empty()).call(|| "open(\"/dev/null\")")?;
+    let null = open_path("/dev/null", OFlag::O_PATH | OFlag::O_NOFOLLOW)?;
     let stat = fstat(&null).call(|| "fstat(\"/dev/null\")")?;
     let kind = SFlag::from_bits_truncate(stat.st_mode) & SFlag::S_IFMT;
     if kind != SFlag::S_IFCHR || stat.st_rdev != makedev(1, 3) {

@@ -22,8 +22,9 @@ use crate::sys::path::{InRoot, Leaf};
 pub fn mount_all(root: &InRoot, mounts: &[Mount]) -> Result<Vec<OwnedFd>> {
     let mut read_only_at_last = Vec::new();
     for mount in mounts {
-        let done = mount_one(root, mount)
-            .context(|| format!("mounts[{}] at {:?}", mount.index, mount.destination))?;
+        let done = mount_one(root, mount).context(|| {
+            format!("config.json: /mounts/{} at {:?}", mount.index, mount.destination)
+        })?;
         if let (Some(mounted), true) = (done, mount.read_only_at_last) {
             read_only_at_last.push(mounted);
         }
@@ -51,7 +52,16 @@ fn mount_one(root: &InRoot, mount: &Mount) -> Result<Option<OwnedFd>> {
         }
     };
     change(mounted.as_fd(), mount)?;
-    let target = target(root, mount, leaf_for(mounted.as_fd(), &mount.source)?)?;
+    let leaf = leaf_of(mounted.as_fd())?;
+    let target = target(root, mount, leaf)?;
+    if leaf_of(target.as_fd())? != leaf {
+        // Said here, because move_mount(2) answers EINVAL.
+        let (is, has) = match leaf {
+            Leaf::Directory => ("a directory", "is not a directory"),
+            Leaf::File => ("a file", "is a directory"),
+        };
+        return Err(Error::new(format!("the source is {is}, the destination {has}")));
+    }
     if let Source::Filesystem { copy_up: true, .. } = mount.source {
         copy_up::copy(target.as_fd(), mounted.as_fd())?;
     }
@@ -74,11 +84,8 @@ fn change(mounted: BorrowedFd<'_>, mount: &Mount) -> Result<()> {
     Ok(())
 }
 
-fn leaf_for(mounted: BorrowedFd<'_>, source: &Source) -> Result<Leaf> {
-    if let Source::Filesystem { .. } = source {
-        return Ok(Leaf::Directory);
-    }
-    let mode = fstat(mounted).call(|| "fstat(the source)")?.st_mode;
+fn leaf_of(file: BorrowedFd<'_>) -> Result<Leaf> {
+    let mode = fstat(file).call(|| "fstat()")?.st_mode;
     let kind = SFlag::from_bits_truncate(mode) & SFlag::S_IFMT;
     Ok(if kind == SFlag::S_IFDIR { Leaf::Directory } else { Leaf::File })
 }

@@ -2,12 +2,12 @@
 
 use std::os::fd::{AsFd, OwnedFd};
 
-use nix::fcntl::{OFlag, open};
-use nix::sys::stat::Mode;
+use nix::fcntl::OFlag;
 
-use crate::error::{Call, Context, Error, Result};
+use crate::error::{Context, Error, Result};
 use crate::plan::namespaces::{CGROUP, NETWORK, Namespaces, PID, TIME, TYPES};
 use crate::sys::netlink::loopback_up;
+use crate::sys::path::open_path;
 use crate::sys::proc::Procfs;
 use crate::sys::process::{namespace_type, setns, unshare};
 
@@ -28,8 +28,7 @@ pub fn open_joins(namespaces: &Namespaces) -> Result<Vec<Joined>> {
     let open_one = |join: &crate::plan::namespaces::Join| {
         let path = join.path.as_str();
         // A FIFO in its place must not hold us.
-        let flags = OFlag::O_RDONLY | OFlag::O_CLOEXEC | OFlag::O_NONBLOCK;
-        let file = open(path, flags, Mode::empty()).call(|| format!("open({path:?})"))?;
+        let file = open_path(path, OFlag::O_RDONLY | OFlag::O_NONBLOCK)?;
         let kind = namespace_type(file.as_fd())
             .map_err(|_| Error::new(format!("{path:?} is not a namespace")))?;
         if kind != join.kind {

@@ -73,7 +73,8 @@ fn check_interpreter(path: &str) -> std::result::Result<(), String> {
     // It was a regular file a moment ago; if it is a FIFO now, nobody is waited for.
     options.read(true).custom_flags(libc_nonblock());
     let Ok(mut file) = options.open(path) else { return Ok(()) };
-    let mut head = [0; 256];
+    // The table of segments is nearly always in the first page.
+    let mut head = vec![0; 4096];
     let mut length = 0;
     while length < head.len() {
         match file.read(&mut head[length..]) {
@@ -83,7 +84,12 @@ fn check_interpreter(path: &str) -> std::result::Result<(), String> {
     }
     let interpreter = script_interpreter(&head[..length]).or_else(|| {
         elf_interpreter(&head[..length], |buffer, offset| {
-            file.read_exact_at(buffer, offset).is_ok()
+            let start = usize::try_from(offset).unwrap_or(usize::MAX);
+            match head[..length].get(start..start.saturating_add(buffer.len())) {
+                Some(bytes) => buffer.copy_from_slice(bytes),
+                None => return file.read_exact_at(buffer, offset).is_ok(),
+            }
+            true
         })
     });
     let Some(interpreter) = interpreter else { return Ok(()) };

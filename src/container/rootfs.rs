@@ -16,6 +16,8 @@ use crate::sys::path::{InRoot, open_directory};
 
 /// MS_SHARED.
 const SHARED: u64 = 1 << 20;
+/// MS_PRIVATE.
+const PRIVATE: u64 = 1 << 18;
 
 /// Whether mounts of the container are to be seen by the host.
 fn is_shared(rootfs: &Rootfs) -> bool {
@@ -39,6 +41,10 @@ pub fn attach(rootfs: &Rootfs) -> Result<InRoot> {
         set_propagation("/", MsFlags::MS_SLAVE | MsFlags::MS_REC)?;
     }
     let tree = clone_path(path, true)?;
+    if is_shared(rootfs) {
+        // pivot_root(2) takes no shared mount; it becomes one afterwards.
+        mount_setattr(tree.as_fd(), &MountAttr::propagation(PRIVATE), false)?;
+    }
     move_mount(tree.as_fd(), open_directory(path)?.as_fd())?;
     Ok(InRoot::new(tree))
 }
@@ -72,14 +78,20 @@ pub fn finish(root: &InRoot, rootfs: &Rootfs, read_only: &[OwnedFd]) -> Result<(
     for mount in read_only {
         mount_setattr(mount.as_fd(), &attr, false)?;
     }
-    if let Some((kind, recursive)) = rootfs.propagation {
-        mount_setattr(root.as_fd(), &MountAttr::propagation(kind), recursive)
-            .context(|| "config.json: /linux/rootfsPropagation")?;
-    }
     if rootfs.readonly {
         mount_setattr(root.as_fd(), &attr, false).context(|| "config.json: /root/readonly")?;
     }
     Ok(())
+}
+
+/// Gives the root the propagation of the config.
+///
+/// # Errors
+/// Those of mount_setattr(2).
+pub fn propagate(root: &InRoot, rootfs: &Rootfs) -> Result<()> {
+    let Some((kind, recursive)) = rootfs.propagation else { return Ok(()) };
+    mount_setattr(root.as_fd(), &MountAttr::propagation(kind), recursive)
+        .context(|| "config.json: /linux/rootfsPropagation")
 }
 
 /// Enters the rootfs.

@@ -117,6 +117,8 @@ pub fn build(global: &Global, options: &Options, start: Start) -> Result<Created
     let id = options.id.as_str();
     check_id(id)?;
     let inherited = Inherited::check(options.preserve_fds)?;
+    // Neither hooks nor the program get what the caller left open by accident.
+    process::close_on_exec_from(3 + inherited.count)?;
     let bundle = bundle::read(options.bundle.as_deref().unwrap_or("."), options.config.as_deref())?;
     let host = Host::ask(&bundle.spec, &bundle.path)?;
     let request = plan::Request {
@@ -149,7 +151,8 @@ pub fn build(global: &Global, options: &Options, start: Start) -> Result<Created
     }
 
     // 3. The cgroup.
-    let cgroup = undo.record.cgroup.as_ref().map(cgroup::make).transpose()?;
+    let cgroup = undo.record.cgroup.as_ref().map(cgroup::make).transpose();
+    let cgroup = cgroup.context(|| "config.json: /linux/cgroupsPath")?;
 
     // 4. Init, in its namespaces and its cgroup.
     let fifo = (start == Start::Later).then(|| undo.directory().make_fifo()).transpose()?;
@@ -160,8 +163,8 @@ pub fn build(global: &Global, options: &Options, start: Start) -> Result<Created
         Cloned::Init => {
             // The lock of the directory is the runtime's alone.
             let record = undo.forget();
-            drop(ours);
-            let init = Init { plan, record, joined, channel: Channel(its), fifo, inherited };
+            drop((ours, cgroup, sockets, own_pid_namespace));
+            let mut init = Init { plan, record, joined, channel: Channel(its), fifo, inherited };
             let Err(error) = init.story();
             init.fail(&error);
             std::process::exit(1);
@@ -211,9 +214,8 @@ fn serve(plan: &Plan, joined: &[namespaces::Joined], undo: &Undo) -> Result<()> 
         network::move_devices(&plan.net_devices, file.as_fd())?;
     }
     let state = undo.record.hook_state(Status::Creating);
-    let env = hooks::own_env();
-    hooks::run_all("prestart", &plan.hooks.prestart, &state, &env)?;
-    hooks::run_all("createRuntime", &plan.hooks.create_runtime, &state, &env)
+    hooks::run_all("prestart", &plan.hooks.prestart, &state, &[])?;
+    hooks::run_all("createRuntime", &plan.hooks.create_runtime, &state, &[])
 }
 
 /// Init's side of the story.
@@ -227,8 +229,41 @@ struct Init {
 }
 
 impl Init {
+    fn story(&mut self) -> Result<Infallible> {
+        // Steps 5 to 9 have closed, when they end, every descriptor that they opened.
+        let (program, terminal) = self.prepare()?;
+        // From here on the end of the connection tells that the runtime is gone before it has
+        // recorded this process; the death signal would end a container that is recorded.
+        process::die_with_runtime(false)?;
+        self.channel.ready(terminal.as_ref())?;
+        drop(terminal);
+        self.channel.wait_for_go().and_then(go_or_end)?;
+        if let Some(fifo) = &self.fifo {
+            wait_for_start(fifo)?;
+        }
+
+        // 11. The program.
+        let Some(program) = program else {
+            return Err(Error::new("config.json: /process: missing"));
+        };
+        if !self.plan.hooks.start_container.is_empty() {
+            let state = self.hook_state(Status::Created);
+            let env = self.plan.process.as_ref().map_or(&[][..], |process| &process.env);
+            hooks::run_all("startContainer", &self.plan.hooks.start_container, &state, env)?;
+        }
+        if let Some(label) = program.label {
+            label.write()?;
+        }
+        process::reset_signals()?;
+        process::close_on_exec_from(3 + self.inherited.count)?;
+        let errno = process::execve(&program.path, &program.args, &program.env);
+        Err(Error::from_call(format!("exec {:?}", program.path), errno))
+    }
+
+    /// Steps 5 to 9: what there is to execute, and the master of the terminal.
     #[expect(clippy::too_many_lines, reason = "the story of an operation is one function")]
-    fn story(&self) -> Result<Infallible> {
+    fn prepare(&mut self) -> Result<(Option<Program>, Option<OwnedFd>)> {
+        let joined = std::mem::take(&mut self.joined);
         let plan = &self.plan;
         // 5. Init itself, its namespaces, and what belongs to them.
         process::die_with_runtime(true)?;
@@ -245,7 +280,7 @@ impl Init {
             process::set_mempolicy(policy.mode, &policy.nodes)
                 .context(|| "config.json: /linux/memoryPolicy")?;
         }
-        namespaces::join_and_make(&plan.namespaces, &self.joined, &procfs)?;
+        namespaces::join_and_make(&plan.namespaces, &joined, &procfs)?;
         if let Some(name) = &plan.keyring {
             process::join_session_keyring(name)?;
         }
@@ -286,12 +321,7 @@ impl Init {
         // 8. The new root.
         if !plan.hooks.create_container.is_empty() {
             let state = self.hook_state(Status::Creating);
-            hooks::run_all(
-                "createContainer",
-                &plan.hooks.create_container,
-                &state,
-                &hooks::own_env(),
-            )?;
+            hooks::run_all("createContainer", &plan.hooks.create_container, &state, &[])?;
         }
         for (path, value) in &plan.sysctls {
             procfs
@@ -302,57 +332,32 @@ impl Init {
         masked::mask(&root, &plan.rootfs.masked)?;
         rootfs::finish(&root, &plan.rootfs, &read_only_at_last)?;
         rootfs::enter(&root, &plan.rootfs, has_own_mounts)?;
+        rootfs::propagate(&root, &plan.rootfs)?;
         if let Some(persona) = plan.personality {
             process::set_personality(persona)?;
         }
 
         // 9. The user.
-        let mut command = None;
-        if let Some(process) = &plan.process {
-            let env = self.env(process, &root);
-            if terminal.is_none() {
-                terminal::give_streams(process.credentials.uid)?;
-            }
-            credentials::set_limits(process)?;
-            let directory = working_directory::open(&root, &process.cwd)?;
-            // As root if it may: the user need not be able to enter what the engine chose. On a
-            // network filesystem it may be the user alone who can.
-            let is_there = working_directory::enter(&directory).is_ok();
-            credentials::apply(&process.credentials)?;
-            if !is_there {
-                working_directory::enter(&directory)?;
-            }
-            working_directory::check(&process.cwd)?;
-            let path = program::find(&process.args[0], &env)?;
-            command = Some(Command { path, args: c_strings(&process.args), env: c_strings(&env) });
-            let mask = process.credentials.umask.map(Mode::from_bits_truncate);
-            umask(mask.unwrap_or(callers_umask));
+        let Some(process) = &plan.process else { return Ok((None, terminal)) };
+        let env = self.env(process, &root);
+        if terminal.is_none() {
+            terminal::give_streams(process.credentials.uid)?;
         }
-        // From here on the end of the connection tells that the runtime is gone before it has
-        // recorded this process; the death signal would end a container that is recorded.
-        process::die_with_runtime(false)?;
-        self.channel.ready(terminal.as_ref())?;
-        self.channel.wait_for_go().and_then(go_or_end)?;
-        if let Some(fifo) = &self.fifo {
-            wait_for_start(fifo)?;
+        credentials::set_limits(process)?;
+        let directory = working_directory::open(&root, &process.cwd)?;
+        // As root if it may: the user need not be able to enter what the engine chose. On a
+        // network filesystem it may be the user alone who can.
+        let is_there = working_directory::enter(&directory).is_ok();
+        credentials::apply(&process.credentials)?;
+        if !is_there {
+            working_directory::enter(&directory)?;
         }
-
-        // 11. The program.
-        let Some(command) = command else {
-            return Err(Error::new("config.json: /process: missing"));
-        };
-        if !plan.hooks.start_container.is_empty() {
-            let state = self.hook_state(Status::Created);
-            let env = plan.process.as_ref().map_or(&[][..], |process| &process.env);
-            hooks::run_all("startContainer", &plan.hooks.start_container, &state, env)?;
-        }
-        if let Some(label) = label {
-            label.write()?;
-        }
-        process::reset_signals()?;
-        process::close_on_exec_from(3 + self.inherited.count)?;
-        let errno = process::execve(&command.path, &command.args, &command.env);
-        Err(Error::from_call(format!("exec {:?}", command.path), errno))
+        working_directory::check(&process.cwd)?;
+        let mask = process.credentials.umask.map(Mode::from_bits_truncate);
+        umask(mask.unwrap_or(callers_umask));
+        let path = program::find(&process.args[0], &env)?;
+        let (args, env) = (c_strings(&process.args), c_strings(&env));
+        Ok((Some(Program { path, args, env, label }), terminal))
     }
 
     /// The state object as the container sees it: with the pid that init has there.
@@ -393,10 +398,11 @@ impl Init {
 }
 
 /// What init executes.
-struct Command {
+struct Program {
     path: CString,
     args: Vec<CString>,
     env: Vec<CString>,
+    label: Option<labels::Label>,
 }
 
 fn c_strings(list: &[String]) -> Vec<CString> {

@@ -8,9 +8,9 @@ use crate::container::{cgroup, hooks};
 use crate::error::{Error, Result};
 use crate::lifecycle::{Operation, Status, check};
 use crate::log::Level;
-use crate::state::{Container, Record, check_id};
+use crate::state::{Container, Record, Root, check_id};
 use crate::sys::proc::process_stat;
-use crate::sys::process::{pidfd_open, pidfd_send_signal, wait_ended};
+use crate::sys::process::{close_on_exec_from, pidfd_open, pidfd_send_signal, wait_ended};
 
 /// How long a container process may take to end after SIGKILL, in milliseconds.
 const LONGEST_END: u16 = 10_000;
@@ -23,13 +23,25 @@ const LONGEST_END: u16 = 10_000;
 pub fn delete(global: &Global, id: &str, force: bool) -> Result<()> {
     check_id(id)?;
     let container = match find(global, id) {
-        Err(error) if force && error.to_string() == "container does not exist" => return Ok(()),
+        Err(error) if force => return remove_unreadable(global, id, &error),
         other => other?,
     };
     let operation = if force { Operation::ForceDelete } else { Operation::Delete };
     check(operation, container.status()?, id).map_err(Error::new)?;
     end_processes(&container.record)?;
     remove(global, &container)
+}
+
+/// With force, what cannot be read is removed too: nothing else would ever remove it. What is not
+/// there is as it should be.
+fn remove_unreadable(global: &Global, id: &str, error: &Error) -> Result<()> {
+    let root = Root::open(&global.root)?;
+    let Some(directory) = root.map(|root| root.directory(id)).transpose().unwrap_or_default()
+    else {
+        return Ok(());
+    };
+    global.log.write(Level::Warning, &format!("delete {id:?}: {error}"))?;
+    directory.remove()
 }
 
 /// Ends the container process, and with it, or by the cgroup, all others. Waits until it has.
@@ -78,9 +90,12 @@ pub fn remove(global: &Global, container: &Container) -> Result<()> {
 /// # Errors
 /// Those of the first hook that failed; those after it have run.
 pub fn run_poststop(record: &Record) -> Result<()> {
+    if record.hooks.poststop.is_empty() {
+        return Ok(());
+    }
+    close_on_exec_from(3)?;
     let state = record.hook_state(Status::Stopped);
-    let env = hooks::own_env();
-    let run = |hook| hooks::run_all("poststop", std::slice::from_ref(hook), &state, &env);
+    let run = |hook| hooks::run_all("poststop", std::slice::from_ref(hook), &state, &[]);
     let results: Vec<Result<()>> = record.hooks.poststop.iter().map(run).collect();
     results.into_iter().collect()
 }

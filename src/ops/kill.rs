@@ -55,11 +55,11 @@ fn send(container: &Container, signal: i32) -> Result<()> {
     pidfd_send_signal(init.as_fd(), signal)
 }
 
-/// A number, or a name with or without SIG, in any case; RTMIN+N and RTMAX-N too (signal(7)).
+/// A number (0 only asks whether the process is there), or a name with or without SIG, in any case; RTMIN+N and RTMAX-N too (signal(7)).
 fn parse_signal(text: &str) -> Result<i32> {
     let unknown = || Error::new(format!("unknown signal {text:?}"));
     if let Ok(number) = text.parse::<i32>() {
-        return if (1..=64).contains(&number) { Ok(number) } else { Err(unknown()) };
+        return if (0..=64).contains(&number) { Ok(number) } else { Err(unknown()) };
     }
     let upper = text.to_ascii_uppercase();
     let name = upper.strip_prefix("SIG").unwrap_or(&upper);
@@ -109,8 +109,7 @@ mod tests {
         ] {
             assert_eq!(parse_signal(text).unwrap(), number, "{text}");
         }
-        for text in ["", "0", "65", "-1", "SIG", "NOPE", "RTMIN+31", "RTMAX+1", "RTMIN-1", "RTMIN+"]
-        {
+        for text in ["", "65", "-1", "SIG", "NOPE", "RTMIN+31", "RTMAX+1", "RTMIN-1", "RTMIN+"] {
             assert!(parse_signal(text).is_err(), "{text}");
         }
     }

@@ -64,6 +64,10 @@ fn containers(global: &Global) -> Result<Vec<Row>> {
         }
         let Some(root) = Root::open(&global.root)? else { break };
         let Ok(container) = root.container(&id) else { continue };
+        // Claimed a moment ago, or the directory of somebody else.
+        if container.record.bundle.is_empty() {
+            continue;
+        }
         let status = container.status()?;
         rows.push((container, status, owner_name(uid)));
     }

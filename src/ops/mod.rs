@@ -37,6 +37,7 @@ impl Global {
     /// # Errors
     /// "Option --root argument should not be set to /"; that the working directory is gone.
     pub fn new(flags: GlobalFlags) -> Result<Self> {
+        flags.log.check()?;
         let is_root_given = flags.root.is_some();
         let root = match flags.root {
             Some(root) => absolute(&root)?,

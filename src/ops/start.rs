@@ -14,7 +14,7 @@ use crate::container::{hooks, notify};
 use crate::error::{Call, Error, Result};
 use crate::lifecycle::{Operation, Status, check};
 use crate::state::{Container, Record, Root, check_id};
-use crate::sys::process::pidfd_open;
+use crate::sys::process::{close_on_exec_from, pidfd_open};
 
 /// Executes the program of a container that was created. Returns when it was executed.
 ///
@@ -102,8 +102,9 @@ pub fn run_poststart(record: &Record) -> Result<()> {
     if record.hooks.poststart.is_empty() {
         return Ok(());
     }
+    close_on_exec_from(3)?;
     let state = record.hook_state(Status::Running);
-    let result = hooks::run_all("poststart", &record.hooks.poststart, &state, &hooks::own_env());
+    let result = hooks::run_all("poststart", &record.hooks.poststart, &state, &[]);
     if result.is_err() {
         // The hook's error is the one to report.
         end_processes(record).ok();

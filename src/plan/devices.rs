@@ -21,6 +21,8 @@ pub struct Devices {
 /// A device file.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Node {
+    /// Who asks for it, for errors: a place in the config, or the specification.
+    pub origin: String,
     /// Where in the container.
     pub path: String,
     /// S_IFCHR, S_IFBLK or S_IFIFO.
@@ -79,7 +81,16 @@ pub fn plan(
     for (path, major, minor) in DEFAULTS {
         if !nodes.iter().any(|node| node.path == path) {
             let (path, kind) = (path.to_owned(), SFlag::S_IFCHR);
-            nodes.push(Node { path, kind, major, minor, mode: 0o666, uid: 0, gid: 0 });
+            nodes.push(Node {
+                origin: "default device".to_owned(),
+                path,
+                kind,
+                major,
+                minor,
+                mode: 0o666,
+                uid: 0,
+                gid: 0,
+            });
         }
     }
     let is_bound = mounts
@@ -120,7 +131,8 @@ fn plan_node(pointer: &str, device: &config::Device, problems: &mut Problems) ->
     let (major, minor) = (number("major", device.major), number("minor", device.minor));
     // Engines put the whole st_mode here: only the permission bits are asked for.
     let mode = device.file_mode.unwrap_or(0o666) & 0o7777;
-    Some(Node { path, kind, major, minor, mode, uid: device.uid, gid: device.gid })
+    let origin = format!("config.json: {pointer}");
+    Some(Node { origin, path, kind, major, minor, mode, uid: device.uid, gid: device.gid })
 }
 
 impl fmt::Display for Devices {

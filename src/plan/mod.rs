@@ -126,11 +126,11 @@ pub fn plan(spec: Spec, request: &Request<'_>, host: &Host) -> Result<Plan> {
         bundle: request.bundle,
         namespaces: &namespaces,
         cgroup_mount: host.cgroup_mount,
-        label: linux.mount_label.as_deref(),
+        label: linux.mount_label.as_deref().filter(|label| !label.is_empty()),
     };
     let mounts = mounts::plan(&spec.mounts, &question, &mut problems);
     let process = spec.process.map(|process| process::plan(process, host, &mut problems));
-    if let Some(label) = &linux.mount_label {
+    if let Some(label) = linux.mount_label.as_ref().filter(|label| !label.is_empty()) {
         problems.check_text("/linux/mountLabel", label);
         if !host.has_selinux {
             problems.add("/linux/mountLabel", "this host has no SELinux");
@@ -221,6 +221,7 @@ fn uts_name(
     if !namespaces.is_own(namespaces::UTS) {
         problems.add(pointer, "needs a uts namespace in /linux/namespaces");
     }
+    problems.check_text(pointer, name);
     if name.len() > 64 {
         problems.add(pointer, format!("{} bytes, at most 64", name.len()));
     }

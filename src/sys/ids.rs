@@ -1,7 +1,6 @@
 //! Who a process is: user and group ids, capabilities, no_new_privs (credentials(7), capabilities(7)).
 
 use nix::errno::Errno;
-use nix::unistd::{Gid, Uid};
 
 use crate::error::{Call, Result};
 
@@ -133,10 +132,15 @@ pub fn no_new_privs() -> Result<()> {
 /// # Errors
 /// EPERM without CAP_SETUID and CAP_SETGID; EINVAL for an id that the user namespace does not map.
 pub fn become_user(uid: u32, gid: u32, groups: &[u32]) -> Result<()> {
-    let list: Vec<Gid> = groups.iter().copied().map(Gid::from_raw).collect();
-    nix::unistd::setgroups(&list).call(|| format!("setgroups({groups:?})"))?;
-    let group = Gid::from_raw(gid);
-    nix::unistd::setresgid(group, group, group).call(|| format!("setresgid({gid})"))?;
-    let user = Uid::from_raw(uid);
-    nix::unistd::setresuid(user, user, user).call(|| format!("setresuid({uid})"))
+    // The C library's functions would do it in every thread, with a dozen calls each; there is one.
+    // SAFETY: the kernel reads as many ids as the length says.
+    Errno::result(unsafe { libc::syscall(libc::SYS_setgroups, groups.len(), groups.as_ptr()) })
+        .call(|| format!("setgroups({groups:?})"))?;
+    // SAFETY: numbers.
+    Errno::result(unsafe { libc::syscall(libc::SYS_setresgid, gid, gid, gid) })
+        .call(|| format!("setresgid({gid})"))?;
+    // SAFETY: numbers.
+    Errno::result(unsafe { libc::syscall(libc::SYS_setresuid, uid, uid, uid) })
+        .map(drop)
+        .call(|| format!("setresuid({uid})"))
 }

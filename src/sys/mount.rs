@@ -9,6 +9,7 @@ use nix::NixPath;
 use nix::errno::Errno;
 use nix::mount::{MntFlags, MsFlags};
 
+use super::path::open_directory;
 use crate::error::{Call, Error, Result};
 
 const OPEN_TREE_CLONE: libc::c_uint = 1;
@@ -261,13 +262,15 @@ pub fn set_propagation(path: &str, propagation: MsFlags) -> Result<()> {
 /// # Errors
 /// EINVAL if `root` is no mount of its own, or its parent mount or the old root is shared.
 pub fn pivot_root(root: BorrowedFd<'_>, is_shared: bool) -> Result<()> {
+    let old = is_shared.then(|| open_directory("/")).transpose()?;
     nix::unistd::fchdir(root).call(|| format!("fchdir({root:?})"))?;
     nix::unistd::pivot_root(".", ".").call(|| "pivot_root(\".\", \".\")")?;
-    if is_shared {
-        // Or the umount below would take the mount away from the host too.
+    if let Some(old) = old {
+        // Or the umount below would take the mounts away from the host too.
+        nix::unistd::fchdir(&old).call(|| "fchdir(the old root)")?;
         set_propagation(".", MsFlags::MS_SLAVE | MsFlags::MS_REC)?;
     }
-    // The old root lies on top of the new one at "/", and "." is the old one.
+    // The old root lies on top of the new one at "/", and umount2 takes what is on top at ".".
     nix::mount::umount2(".", MntFlags::MNT_DETACH).call(|| "umount2(\".\", MNT_DETACH)")?;
     nix::unistd::chdir("/").call(|| "chdir(\"/\")")
 }

@@ -9,7 +9,7 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 
 use nix::errno::Errno;
-use nix::fcntl::{OFlag, OpenHow, ResolveFlag, openat, openat2, readlinkat};
+use nix::fcntl::{AT_FDCWD, OFlag, OpenHow, ResolveFlag, openat, openat2, readlinkat};
 use nix::sys::stat::{Mode, SFlag, fstat, mkdirat};
 
 use crate::error::{Call, Error, Result};
@@ -120,6 +120,7 @@ impl InRoot {
             if links > MAX_LINKS {
                 return Err(Error::from_call(format!("make {path:?}"), Errno::ELOOP));
             }
+            refuse_magic_link(here, &name)?;
             let target = readlinkat(&next, "").call(|| format!("readlinkat({name:?})"))?;
             if target.as_bytes().starts_with(b"/") {
                 way.clear();
@@ -138,6 +139,17 @@ fn prepend(rest: &mut VecDeque<OsString>, path: &[u8]) {
     let names = path.split(|byte| *byte == b'/').filter(|name| !name.is_empty() && *name != b".");
     for name in names.rev() {
         rest.push_front(std::ffi::OsStr::from_bytes(name).to_owned());
+    }
+}
+
+/// A magic link of procfs is no text to follow: what it leads to need not have a name in the root
+/// (CVE-2024-21626).
+fn refuse_magic_link(directory: BorrowedFd<'_>, name: &OsString) -> Result<()> {
+    let resolve = ResolveFlag::RESOLVE_IN_ROOT | ResolveFlag::RESOLVE_NO_MAGICLINKS;
+    let how = OpenHow::new().flags(OFlag::O_PATH | OFlag::O_CLOEXEC).resolve(resolve);
+    match openat2(directory, name.as_os_str(), how) {
+        Err(Errno::ELOOP) => Err(Error::from_call(format!("follow {name:?}"), Errno::ELOOP)),
+        _ => Ok(()),
     }
 }
 
@@ -174,8 +186,17 @@ impl AsFd for InRoot {
 /// # Errors
 /// ENOTDIR if it is something else; those of open(2).
 pub fn open_directory(path: &str) -> Result<OwnedFd> {
-    nix::fcntl::open(path, DIRECTORY, Mode::empty())
-        .call(|| format!("open({path:?}, O_PATH|O_DIRECTORY)"))
+    open_path(path, DIRECTORY)
+}
+
+/// Opens a file of the runtime namespace that exists, with close-on-exec.
+///
+/// # Errors
+/// Those of open(2).
+pub fn open_path(path: &str, flags: OFlag) -> Result<OwnedFd> {
+    // Not open(2): musl's sets close-on-exec a second time, with a call of its own.
+    openat(AT_FDCWD, path, flags | OFlag::O_CLOEXEC, Mode::empty())
+        .call(|| format!("open({path:?}, {flags:?})"))
 }
 
 /// Locks an open file for this process and those that share it, until the last of them closes it

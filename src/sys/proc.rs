@@ -7,7 +7,8 @@
 use std::os::fd::{AsFd, OwnedFd};
 
 use nix::errno::Errno;
-use nix::fcntl::{OFlag, ResolveFlag};
+use nix::fcntl::{AT_FDCWD, OFlag, ResolveFlag};
+use nix::sys::stat::Mode;
 
 use super::mount::{filesystem_magic, fsopen};
 use super::path::{open_beneath, open_directory};
@@ -94,7 +95,7 @@ impl Procfs {
         let (directory, name) = path.rsplit_once('/').unwrap_or((".", path));
         let directory = self.file(directory, OFlag::O_PATH | OFlag::O_DIRECTORY)?;
         let flags = OFlag::O_RDONLY | OFlag::O_CLOEXEC;
-        nix::fcntl::openat(&directory, name, flags, nix::sys::stat::Mode::empty())
+        nix::fcntl::openat(&directory, name, flags, Mode::empty())
             .call(|| format!("open(\"/proc/{path}\")"))
     }
 
@@ -157,7 +158,7 @@ pub fn process_stat(pid: i32) -> Result<Option<ProcessStat>> {
     let flags = OFlag::O_RDONLY | OFlag::O_CLOEXEC;
     // 52 numbers: one read takes them all.
     let mut buffer = [0; 2048];
-    let read = nix::fcntl::open(path.as_str(), flags, nix::sys::stat::Mode::empty())
+    let read = nix::fcntl::openat(AT_FDCWD, path.as_str(), flags, Mode::empty())
         .and_then(|file| nix::unistd::read(&file, &mut buffer));
     match read {
         Ok(length) => Ok(parse_stat(&buffer[..length])),

@@ -7,13 +7,13 @@ use std::ffi::CString;
 use std::os::fd::{AsFd, OwnedFd};
 
 use nix::errno::Errno;
-use nix::fcntl::{AtFlags, FcntlArg, OFlag, SealFlag, fcntl, open};
+use nix::fcntl::{AtFlags, FcntlArg, OFlag, SealFlag, fcntl};
 use nix::sys::memfd::{MFdFlags, memfd_create};
-use nix::sys::stat::Mode;
 use nix::sys::statvfs::{FsFlags, fstatvfs};
 use nix::unistd::execveat;
 
 use super::mount::{MountAttr, attribute, clone_fd, mount_setattr};
+use super::path::open_path;
 use crate::error::{Call, Error, Result};
 
 /// Returns if this process already runs from an executable that nobody can write; else executes
@@ -22,8 +22,7 @@ use crate::error::{Call, Error, Result};
 /// # Errors
 /// That neither a read-only mount nor a sealed copy of the executable could be made.
 pub fn seal_executable() -> Result<()> {
-    let own = open("/proc/self/exe", OFlag::O_PATH | OFlag::O_CLOEXEC, Mode::empty())
-        .call(|| "open(\"/proc/self/exe\", O_PATH)")?;
+    let own = open_path("/proc/self/exe", OFlag::O_PATH)?;
     let flags = fstatvfs(&own).call(|| "fstatvfs(\"/proc/self/exe\")")?.flags();
     if flags.contains(FsFlags::ST_RDONLY) || is_sealed() {
         return Ok(());
@@ -81,7 +80,7 @@ fn sealed_copy() -> Result<OwnedFd> {
 }
 
 fn is_sealed() -> bool {
-    let Ok(own) = open("/proc/self/exe", OFlag::O_RDONLY | OFlag::O_CLOEXEC, Mode::empty()) else {
+    let Ok(own) = open_path("/proc/self/exe", OFlag::O_RDONLY) else {
         return false;
     };
     // EINVAL: no memfd.

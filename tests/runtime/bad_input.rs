@@ -429,10 +429,7 @@ fn a_user_namespace_is_refused_as_not_supported() {
 }
 
 fn other_later_properties_are_refused_as_not_supported() {
-    for (pointer, value) in [
-        ("/linux/intelRdt", json!({"closID": "guaranteed_group"})),
-        ("/linux/memoryPolicy", json!({"mode": "MPOL_INTERLEAVE", "nodes": "0"})),
-    ] {
+    for (pointer, value) in [("/linux/intelRdt", json!({"closID": "guaranteed_group"}))] {
         let _ = refused(&Bundle::new().set(pointer, value)).names(pointer);
     }
 }
