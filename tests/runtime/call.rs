@@ -252,9 +252,12 @@ impl Output {
         self
     }
 
-    /// The error names this field of config.json, or another word of hull's own.
+    /// The error names this field of config.json, or another word of hull's own. What fails while it is done is
+    /// written as `mounts[4]`, what is wrong in the config as `/mounts/4`.
     pub fn names(self, pointer: &str) -> Self {
-        assert!(is_peer() || self.mentions(pointer), "expected {pointer:?} on stderr: {self}");
+        let done = pointer.strip_prefix("/mounts/").map(|index| format!("mounts[{index}]"));
+        let named = self.mentions(pointer) || done.is_some_and(|done| self.mentions(&done));
+        assert!(is_peer() || named, "expected {pointer:?} on stderr: {self}");
         self
     }
 

@@ -49,7 +49,6 @@ table!(Root, Busybox;
     list_of_a_missing_state_directory_is_empty_or_refused[Hull("runc 1.1.5 makes it")],
     kill_takes_every_spelling_of_a_signal,
     an_unknown_signal_is_refused,
-    signal_0_probes_the_container[Hull("runc 1.1.5 refuses 0")],
     kill_with_a_regular_expression_signals_all_that_match[Hull("runc has no --regex")],
     delete_with_a_regular_expression_removes_all_that_match[Hull("runc has no --regex")],
     features_are_json_and_nothing_else,
@@ -575,13 +574,6 @@ fn an_unknown_signal_is_refused() {
         let output = bundle.call(&["kill", "--", bundle.id(), signal]).finish();
         assert!(output.code == 1, "{signal:?}: {output}");
     }
-    assert_eq!(bundle.status(), "running");
-}
-
-fn signal_0_probes_the_container() {
-    let bundle = Bundle::new().args(&["sleep", "1000"]);
-    bundle.create().start();
-    let _ = bundle.kill("0").ok();
     assert_eq!(bundle.status(), "running");
 }
 

@@ -11,15 +11,18 @@ mod call;
 mod case;
 mod cgroup;
 mod cli;
+mod concurrency;
 mod credentials;
 mod descriptors;
 mod devices;
 mod fifo;
 mod hooks;
+mod killed;
 mod lifecycle;
 mod mountinfo;
 mod mounts;
 mod namespaces;
+mod network;
 mod paths;
 mod process;
 mod program;
@@ -36,13 +39,16 @@ fn main() {
         binds::TABLE,
         cgroup::TABLE,
         cli::TABLE,
+        concurrency::TABLE,
         credentials::TABLE,
         descriptors::TABLE,
         devices::TABLE,
         hooks::TABLE,
+        killed::TABLE,
         lifecycle::TABLE,
         mounts::TABLE,
         namespaces::TABLE,
+        network::TABLE,
         paths::TABLE,
         process::TABLE,
         program::TABLE,
