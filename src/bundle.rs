@@ -43,7 +43,8 @@ fn read_text(path: &str) -> Result<String> {
     let file = File::from(open_path(path, OFlag::O_RDONLY | OFlag::O_NONBLOCK)?);
     let metadata = file.metadata().call(|| format!("fstat({path:?})"))?;
     if !metadata.is_file() {
-        return Err(Error::new(format!("{path:?} is not a regular file")));
+        let what = if metadata.is_dir() { "is a directory" } else { "is not a regular file" };
+        return Err(Error::new(format!("open({path:?}): {what}")));
     }
     let size = metadata.len();
     if size > LARGEST {

@@ -18,14 +18,18 @@ use crate::error::{Call, Error, Result};
 /// As deep as a path can name things (PATH_MAX): whoever nests deeper wants to exhaust us.
 const DEEPEST: usize = 2048;
 
-/// Copies what is in the directory `from` into the directory `to`, with owners, modes and times.
+/// Copies what is in the directory `from` into the directory `to`, with owners, modes and times;
+/// with `has_mode`, `to` itself stays as it is.
 ///
 /// # Errors
 /// Those of the calls; ENOSPC if the tmpfs is too small.
-pub fn copy(from: BorrowedFd<'_>, to: BorrowedFd<'_>) -> Result<()> {
+pub fn copy(from: BorrowedFd<'_>, to: BorrowedFd<'_>, has_mode: bool) -> Result<()> {
     let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
     let from = openat(from, ".", flags, Mode::empty()).call(|| "open(the directory below)")?;
-    copy_directory(from, to, 0)
+    let stat = fstat(&from).call(|| "fstat()")?;
+    copy_directory(from, to, 0)?;
+    // After the entries: making them changed the times.
+    if has_mode { Ok(()) } else { keep_attributes(to, c".", &stat) }
 }
 
 fn copy_directory(from: OwnedFd, to: BorrowedFd<'_>, depth: usize) -> Result<()> {
@@ -40,9 +44,7 @@ fn copy_directory(from: OwnedFd, to: BorrowedFd<'_>, depth: usize) -> Result<()>
             copy_entry(from.as_fd(), to, name, depth)?;
         }
     }
-    let stat = fstat(&from).call(|| "fstat()")?;
-    // After its entries: making them changed its time.
-    keep_attributes(to, c".", &stat)
+    Ok(())
 }
 
 fn copy_entry(from: BorrowedFd<'_>, to: BorrowedFd<'_>, name: &CStr, depth: usize) -> Result<()> {
@@ -57,7 +59,7 @@ fn copy_entry(from: BorrowedFd<'_>, to: BorrowedFd<'_>, name: &CStr, depth: usiz
             let below =
                 openat(from, name, flags, Mode::empty()).call(|| format!("open({name:?})"))?;
             let new = openat(to, name, flags, Mode::empty()).call(|| format!("open({name:?})"))?;
-            return copy_directory(below, new.as_fd(), depth + 1);
+            copy_directory(below, new.as_fd(), depth + 1)?;
         }
         SFlag::S_IFREG => {
             // O_NONBLOCK: it may have become a FIFO meanwhile.

@@ -52,6 +52,8 @@ fn mount_one(root: &InRoot, mount: &Mount) -> Result<Option<OwnedFd>> {
         }
     };
     change(mounted.as_fd(), mount)?;
+    let copies = matches!(mount.source, Source::Filesystem { copy_up: true, .. });
+    let is_there = copies && root.open(&mount.destination, OFlag::O_PATH).is_ok();
     let leaf = leaf_of(mounted.as_fd())?;
     let target = target(root, mount, leaf)?;
     if leaf_of(target.as_fd())? != leaf {
@@ -62,8 +64,8 @@ fn mount_one(root: &InRoot, mount: &Mount) -> Result<Option<OwnedFd>> {
         };
         return Err(Error::new(format!("the source is {is}, the destination {has}")));
     }
-    if let Source::Filesystem { copy_up: true, .. } = mount.source {
-        copy_up::copy(target.as_fd(), mounted.as_fd())?;
+    if is_there {
+        copy_up::copy(target.as_fd(), mounted.as_fd(), has_mode(&mount.source))?;
     }
     move_mount(mounted.as_fd(), target.as_fd())?;
     Ok(Some(mounted))
@@ -82,6 +84,11 @@ fn change(mounted: BorrowedFd<'_>, mount: &Mount) -> Result<()> {
         mount_setattr(mounted, &MountAttr::propagation(kind), recursive)?;
     }
     Ok(())
+}
+
+/// Whether the config gives the filesystem's root a mode of its own.
+fn has_mode(source: &Source) -> bool {
+    matches!(source, Source::Filesystem { options, .. } if options.iter().any(|(key, _)| key == "mode"))
 }
 
 fn leaf_of(file: BorrowedFd<'_>) -> Result<Leaf> {

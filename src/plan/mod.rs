@@ -179,9 +179,11 @@ pub fn plan(spec: Spec, request: &Request<'_>, host: &Host) -> Result<Plan> {
 
 /// Every document of major version 1 is taken: minor versions only add (runtime-spec, "SemVer").
 fn check_version(version: &str, problems: &mut Problems) {
-    let mut numbers = version.split(['.', '-', '+']).map(str::parse::<u32>);
-    match (numbers.next(), numbers.next(), numbers.next()) {
-        (Some(Ok(1)), Some(Ok(_)), Some(Ok(_))) => {}
+    let core = version.split(['-', '+']).next().unwrap_or_default();
+    let is_number = |text: &str| text.parse::<u32>().is_ok_and(|number| number.to_string() == text);
+    let numbers: Vec<&str> = core.split('.').collect();
+    match numbers[..] {
+        ["1", minor, patch] if is_number(minor) && is_number(patch) => {}
         _ => problems.add("/ociVersion", format!("{version:?} is not a version 1.x.y")),
     }
 }

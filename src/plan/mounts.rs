@@ -138,6 +138,22 @@ fn plan_one(
     })
 }
 
+/// What may be mounted below /proc: files in which a container sees its own limits (lxcfs), as runc
+/// allows it. Anything else there could stand in for a file that decides something.
+const IN_PROC: [&str; 11] = [
+    "/proc/cpuinfo",
+    "/proc/diskstats",
+    "/proc/loadavg",
+    "/proc/meminfo",
+    "/proc/net/dev",
+    "/proc/slabinfo",
+    "/proc/stat",
+    "/proc/swaps",
+    "/proc/sys/crypto/fips_enabled",
+    "/proc/sys/kernel/ns_last_pid",
+    "/proc/uptime",
+];
+
 /// Absolute and without "." and "..": the comparison with "/proc" is of what it means.
 fn plan_destination(pointer: &str, text: &str, problems: &mut Problems) -> Option<String> {
     let pointer = format!("{pointer}/destination");
@@ -151,6 +167,11 @@ fn plan_destination(pointer: &str, text: &str, problems: &mut Problems) -> Optio
         problems.warn(&pointer, format_args!("{text:?} should be absolute"));
     }
     let destination = normalize(text);
+    if destination.starts_with("/proc/") && !IN_PROC.contains(&destination.as_str()) {
+        let message = format!("{destination:?} cannot be mounted because it is inside /proc");
+        problems.add(&pointer, message);
+        return None;
+    }
     if destination == "/" {
         problems.add(&pointer, "a mount over the root of the container is not supported");
         return None;

@@ -5,8 +5,11 @@
 //! Unknown properties are ignored (config.md, "Extensibility").
 
 use std::collections::BTreeMap;
+use std::fmt;
+use std::marker::PhantomData;
 
-use serde::de::IgnoredAny;
+use serde::de::value::MapAccessDeserializer;
+use serde::de::{IgnoredAny, MapAccess, Visitor};
 use serde::{Deserialize, Deserializer, Serialize};
 
 /// Go writes an empty list as `null`.
@@ -18,6 +21,43 @@ where
     Ok(Option::deserialize(deserializer)?.unwrap_or_default())
 }
 
+/// A JSON object and nothing else: serde takes a list in its place too, field by field.
+fn object<'de, T, D>(deserializer: D) -> Result<Option<T>, D::Error>
+where
+    T: Deserialize<'de>,
+    D: Deserializer<'de>,
+{
+    struct Object<T>(PhantomData<T>);
+    impl<'de, T: Deserialize<'de>> Visitor<'de> for Object<T> {
+        type Value = Option<T>;
+        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            f.write_str("an object")
+        }
+        fn visit_none<E>(self) -> Result<Self::Value, E> {
+            Ok(None)
+        }
+        fn visit_unit<E>(self) -> Result<Self::Value, E> {
+            Ok(None)
+        }
+        fn visit_some<D: Deserializer<'de>>(self, it: D) -> Result<Self::Value, D::Error> {
+            it.deserialize_map(self)
+        }
+        fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Self::Value, A::Error> {
+            T::deserialize(MapAccessDeserializer::new(map)).map(Some)
+        }
+    }
+    deserializer.deserialize_option(Object(PhantomData))
+}
+
+/// As [`object`], for one that is empty when it is absent.
+fn nullable_object<'de, T, D>(deserializer: D) -> Result<T, D::Error>
+where
+    T: Default + Deserialize<'de>,
+    D: Deserializer<'de>,
+{
+    Ok(object(deserializer)?.unwrap_or_default())
+}
+
 /// The whole document.
 #[derive(Debug, Default, Deserialize)]
 #[serde(default, rename_all = "camelCase")]
@@ -25,24 +65,26 @@ pub struct Spec {
     /// The version of the specification that the document follows.
     pub oci_version: String,
     /// The root filesystem.
+    #[serde(deserialize_with = "object")]
     pub root: Option<Root>,
     /// Additional mounts, in the order in which they are made.
     #[serde(deserialize_with = "nullable")]
     pub mounts: Vec<Mount>,
     /// The program. May be absent until `start`.
+    #[serde(deserialize_with = "object")]
     pub process: Option<Process>,
     /// The host name, in the container's UTS namespace.
     pub hostname: Option<String>,
     /// The NIS domain name, in the container's UTS namespace.
     pub domainname: Option<String>,
     /// Programs to run at points of the container's life.
-    #[serde(deserialize_with = "nullable")]
+    #[serde(deserialize_with = "nullable_object")]
     pub hooks: Hooks,
     /// Free text for whoever looks at the container.
     #[serde(deserialize_with = "nullable")]
     pub annotations: BTreeMap<String, String>,
     /// What only Linux has.
-    #[serde(deserialize_with = "nullable")]
+    #[serde(deserialize_with = "nullable_object")]
     pub linux: Linux,
 }
 
@@ -84,6 +126,7 @@ pub struct Process {
     /// Whether a terminal is attached.
     pub terminal: bool,
     /// The size of the terminal.
+    #[serde(deserialize_with = "object")]
     pub console_size: Option<ConsoleSize>,
     /// The working directory, absolute.
     pub cwd: String,
@@ -94,9 +137,10 @@ pub struct Process {
     #[serde(deserialize_with = "nullable")]
     pub args: Vec<String>,
     /// Who the process is.
-    #[serde(deserialize_with = "nullable")]
+    #[serde(deserialize_with = "nullable_object")]
     pub user: User,
     /// What the process may do. Absent: no capability at all.
+    #[serde(deserialize_with = "object")]
     pub capabilities: Option<Capabilities>,
     /// Resource limits.
     #[serde(deserialize_with = "nullable")]
@@ -106,9 +150,10 @@ pub struct Process {
     /// How eagerly the kernel ends the process when memory runs out: -1000 to 1000.
     pub oom_score_adj: Option<i32>,
     /// The processor scheduling.
+    #[serde(deserialize_with = "object")]
     pub scheduler: Option<Scheduler>,
     /// The input and output priority.
-    #[serde(rename = "ioPriority")]
+    #[serde(rename = "ioPriority", deserialize_with = "object")]
     pub io_priority: Option<IoPriority>,
     /// The AppArmor profile of the program.
     pub apparmor_profile: Option<String>,
@@ -275,6 +320,7 @@ pub struct Linux {
     /// Cache and memory bandwidth allocation of Intel processors.
     pub intel_rdt: Option<IgnoredAny>,
     /// The NUMA memory policy.
+    #[serde(deserialize_with = "object")]
     pub memory_policy: Option<MemoryPolicy>,
     /// Kernel parameters, by name.
     #[serde(deserialize_with = "nullable")]
@@ -292,6 +338,7 @@ pub struct Linux {
     /// The SELinux label of the mounts.
     pub mount_label: Option<String>,
     /// The execution domain.
+    #[serde(deserialize_with = "object")]
     pub personality: Option<Personality>,
 }
 

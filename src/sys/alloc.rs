@@ -11,6 +11,10 @@ const FIRST: usize = 128 * 1024;
 /// Later arenas are mapped in this size, or the size of the request if that is larger.
 const NEXT: usize = 1024 * 1024;
 
+/// Of every block, as malloc(3) gives it: bytes for the kernel's structures are asked for as bytes
+/// (nix's buffers for control messages, cmsg(3)).
+const ALIGN: usize = 16;
+
 /// The allocator. One thread only: `hull` has no other (invariant 5 of `lib.rs`).
 pub struct Bump {
     first: UnsafeCell<[u8; FIRST]>,
@@ -41,7 +45,8 @@ unsafe impl GlobalAlloc for Bump {
             let start = self.first.get() as usize;
             *range = (start, start + FIRST);
         }
-        let Some(start) = range.0.checked_next_multiple_of(layout.align()) else {
+        let align = layout.align().max(ALIGN);
+        let Some(start) = range.0.checked_next_multiple_of(align) else {
             return ptr::null_mut();
         };
         let Some(end) = start.checked_add(layout.size()) else {
@@ -51,8 +56,7 @@ unsafe impl GlobalAlloc for Bump {
             range.0 = end;
             return ptr::with_exposed_provenance_mut(start);
         }
-        let Some(size) = layout.size().checked_add(layout.align()).map(|size| size.max(NEXT))
-        else {
+        let Some(size) = layout.size().checked_add(align).map(|size| size.max(NEXT)) else {
             return ptr::null_mut();
         };
         // SAFETY: an anonymous private mapping at an address of the kernel's choice touches nothing.
@@ -69,7 +73,7 @@ unsafe impl GlobalAlloc for Bump {
         if arena == libc::MAP_FAILED {
             return ptr::null_mut();
         }
-        let start = (arena as usize).next_multiple_of(layout.align());
+        let start = (arena as usize).next_multiple_of(align);
         *range = (start + layout.size(), arena as usize + size);
         ptr::with_exposed_provenance_mut(start)
     }
@@ -123,7 +127,7 @@ mod tests {
         unsafe {
             let a = bump.alloc(layout(3, 1));
             let b = bump.alloc(layout(64, 64));
-            assert_eq!(b as usize % 64, 0);
+            assert_eq!((a as usize % 16, b as usize % 64), (0, 0));
             assert!(b as usize >= a as usize + 3);
             ptr::write_bytes(b, 7, 64);
             let b = bump.realloc(b, layout(64, 64), 3 * NEXT);
