@@ -28,7 +28,7 @@ function lost(why) {
 # "test [reason] name ... ignored" that of tests/runtime.
 /^test .* \.\.\. FAILED/ && ++named <= 20 {
     test = $0
-    sub(/^test (\[[^]]*\] )?/, "", test)
+    sub(/^test +(\[[^]]*\] *)?/, "", test)
     sub(/ .*/, "", test)
     print "note\tFAILED: @: " name "::" test
 }
