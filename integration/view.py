@@ -14,7 +14,10 @@ INSIDE = "HULL_INTEGRATION_SCRATCH"
 
 
 def enter(argv):
-    """Runs `argv` again inside and returns its exit status; inside, returns the scratch directory."""
+    """Runs `argv` again inside and exits with its status; inside, returns the scratch directory.
+
+    $HULL is copied: it may lie in a directory that is covered inside, and may be built meanwhile.
+    """
     scratch = os.environ.get(INSIDE)
     if scratch:
         return inside(scratch)
@@ -30,9 +33,11 @@ def enter(argv):
     unshare = "unshare --mount --net --pid --fork --kill-child --mount-proc".split()
     status = 1
     try:
+        os.mkdir(f"{scratch}/tested")
+        tested = shutil.copy(os.environ["HULL"], f"{scratch}/tested")
         process = subprocess.Popen(
             [*to_root, *to_leaf, *unshare, sys.executable, *argv],
-            env={**os.environ, INSIDE: scratch},
+            env={**os.environ, INSIDE: scratch, "HULL": tested},
         )
         signal.signal(signal.SIGINT, signal.SIG_IGN)  # the terminal sends it to both
         signal.signal(signal.SIGTERM, lambda *_: process.kill())
