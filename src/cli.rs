@@ -118,6 +118,12 @@ const FLAGS: [&str; 28] = [
     "criu",
 ];
 
+/// Whether a command line may be one that puts a process into a container. Known before it is read:
+/// the executable is sealed first, by executing it again.
+pub fn may_make_a_process(mut args: impl Iterator<Item = OsString>) -> bool {
+    args.any(|arg| arg == "create" || arg == "run")
+}
+
 /// Reads a command line; the first argument is the program's own name.
 pub fn parse(args: impl Iterator<Item = OsString>) -> Parsed {
     let args = args.map(two_dashes);
@@ -139,8 +145,7 @@ pub fn parse(args: impl Iterator<Item = OsString>) -> Parsed {
     let Some((name, mut sub)) = matches.remove_subcommand() else {
         return Parsed::Print(parser().render_help().to_string());
     };
-    // A global flag after the command is known there, and before it in both.
-    let global = match global(&sub) {
+    let global = match global(&matches, &sub) {
         Ok(global) => global,
         Err((log, message)) => return Parsed::Wrong(log, message),
     };
@@ -186,36 +191,29 @@ fn parser() -> Parser {
     let command = |name: &'static str, about: &'static str, rest: fn(Parser) -> Parser| {
         Parser::new(name).about(about).defer(rest)
     };
-    Parser::new("hull")
+    globals(Parser::new("hull"))
         .about("A low-level OCI container runtime")
         .disable_version_flag(true)
         .args_override_self(true)
         .subcommand_required(false)
-        .arg(value("root", "DIR", "Where the state of containers is kept").global(true))
-        .arg(
-            value("log", "FILE", "Where to write messages, instead of standard error").global(true),
-        )
-        .arg(value("log-format", "FORMAT", "text (default) or json").global(true))
-        .arg(value("log-level", "LEVEL", "error, warning or debug").global(true))
-        .arg(flag("debug", "As --log-level debug").global(true))
-        .arg(flag("systemd-cgroup", "As --cgroup-manager systemd").global(true))
-        .arg(
-            value("cgroup-manager", "NAME", "cgroupfs (default), systemd or disabled").global(true),
-        )
         .arg(value("rootless", "WORD", "true, false or auto; accepted for runc's sake"))
         .arg(flag("version", "Print the version").short('v').visible_short_alias('V'))
         .subcommand(command("create", "Create a container", create_arguments))
-        .subcommand(command("start", "Execute the program of a created container", |p| p.arg(id())))
-        .subcommand(command("state", "Print the state of a container", |p| p.arg(id())))
+        .subcommand(command("start", "Execute the program of a created container", |parser| {
+            globals(parser).arg(id())
+        }))
+        .subcommand(command("state", "Print the state of a container", |parser| {
+            globals(parser).arg(id())
+        }))
         .subcommand(command("kill", "Send a signal to a container", |parser| {
-            parser
+            globals(parser)
                 .arg(flag("all", "To every process of the container").short('a'))
                 .arg(flag("regex", "The id is a regular expression").short('r'))
                 .arg(id())
                 .arg(Arg::new("signal").value_name("SIGNAL").default_value("SIGTERM"))
         }))
         .subcommand(command("delete", "Remove a container", |parser| {
-            parser
+            globals(parser)
                 .arg(flag("force", "End it first, in any status").short('f'))
                 .arg(flag("regex", "The id is a regular expression").short('r'))
                 .arg(id())
@@ -226,20 +224,33 @@ fn parser() -> Parser {
                 .arg(flag("keep", "Do not delete the container when it has ended"))
         }))
         .subcommand(command("list", "Print all containers", |parser| {
-            parser
+            globals(parser)
                 .arg(value("format", "FORMAT", "table (default) or json").short('f'))
                 .arg(flag("quiet", "Ids alone").short('q'))
         }))
         .subcommand(command("spec", "Write a config.json to start from", |parser| {
-            parser
+            globals(parser)
                 .arg(value("bundle", "DIR", "Where to write it").short('b'))
                 .arg(flag("rootless", "For an ordinary user"))
         }))
-        .subcommand(command("features", "Print what this runtime can do", |parser| parser))
+        .subcommand(command("features", "Print what this runtime can do", globals))
+}
+
+/// Flags that may stand before and after the command. Not clap's global arguments: those are copied
+/// into every command, the ones that are not asked for too, which takes 60 KB of them.
+fn globals(parser: Parser) -> Parser {
+    parser
+        .arg(value("root", "DIR", "Where the state of containers is kept"))
+        .arg(value("log", "FILE", "Where to write messages, instead of standard error"))
+        .arg(value("log-format", "FORMAT", "text (default) or json"))
+        .arg(value("log-level", "LEVEL", "error, warning or debug"))
+        .arg(flag("debug", "As --log-level debug"))
+        .arg(flag("systemd-cgroup", "As --cgroup-manager systemd"))
+        .arg(value("cgroup-manager", "NAME", "cgroupfs (default), systemd or disabled"))
 }
 
 fn create_arguments(parser: Parser) -> Parser {
-    parser
+    globals(parser)
         .arg(value("bundle", "DIR", "The bundle; default: the working directory").short('b'))
         .arg(value("config", "FILE", "A config instead of the bundle's config.json").short('f'))
         .arg(value("console-socket", "PATH", "Where to send the terminal's master"))
@@ -288,8 +299,16 @@ fn take(matches: &mut ArgMatches, name: &str) -> Option<String> {
     matches.remove_one::<String>(name)
 }
 
-fn global(matches: &ArgMatches) -> Result<GlobalFlags, (Log, String)> {
-    let text = |name: &str| matches.get_one::<String>(name).map(String::as_str);
+/// What stands after the command counts more than what stands before it.
+fn global(before: &ArgMatches, after: &ArgMatches) -> Result<GlobalFlags, (Log, String)> {
+    let text = |name: &str| {
+        let found = after.get_one::<String>(name).or_else(|| before.get_one::<String>(name));
+        found.map(String::as_str)
+    };
+    let switch = |name: &str| {
+        let found = after.get_one::<bool>(name).or_else(|| before.get_one::<bool>(name));
+        found.copied().unwrap_or_default()
+    };
     let mut log = Log {
         file: text("log").filter(|path| !path.is_empty()).map(str::to_owned),
         ..Log::default()
@@ -307,11 +326,11 @@ fn global(matches: &ArgMatches) -> Result<GlobalFlags, (Log, String)> {
         Some("debug") => Some(Level::Debug),
         Some(other) => return wrong(&log, format!("invalid log-level: {other}")),
     };
-    if switch(matches, "debug") {
+    if switch("debug") {
         log.level = Some(Level::Debug);
     }
     let cgroup_manager = match text("cgroup-manager") {
-        None | Some("cgroupfs") if switch(matches, "systemd-cgroup") => Manager::Systemd,
+        None | Some("cgroupfs") if switch("systemd-cgroup") => Manager::Systemd,
         None | Some("cgroupfs") => Manager::Cgroupfs,
         Some("systemd") => Manager::Systemd,
         Some("disabled") => Manager::Disabled,

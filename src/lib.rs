@@ -63,6 +63,11 @@ use ops::Global;
 /// The runtime: reads the command line, does the operation, prints what went wrong.
 #[must_use]
 pub fn main() -> ExitCode {
+    if cli::may_make_a_process(std::env::args_os())
+        && let Err(error) = sys::seal::seal_executable()
+    {
+        return fail(&log::Log::default(), &error.to_string());
+    }
     let (flags, command) = match cli::parse(std::env::args_os()) {
         Parsed::Command(flags, command) => (flags, command),
         Parsed::Print(text) => {
@@ -81,12 +86,10 @@ pub fn main() -> ExitCode {
 fn execute(global: &Global, command: Command) -> Result<u8> {
     match command {
         Command::Create(options) => {
-            sys::seal::seal_executable()?;
             let doing = || format!("create {:?}", options.id);
             ops::create::create(global, &options).context(doing).map(|()| 0)
         }
         Command::Run(options, how) => {
-            sys::seal::seal_executable()?;
             ops::run::run(global, &options, how).context(|| format!("run {:?}", options.id))
         }
         Command::Start(id) => {
