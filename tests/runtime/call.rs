@@ -2,7 +2,7 @@
 //! of the host that a test needs.
 
 use std::ffi::OsStr;
-use std::fs::{self, File, OpenOptions};
+use std::fs::{self, OpenOptions};
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
@@ -111,14 +111,6 @@ impl Call {
         self
     }
 
-    /// The standard input: this text.
-    pub fn stdin(mut self, text: &str) -> Self {
-        let path = self.stdout.with_extension("stdin");
-        fs::write(&path, text).expect("write the input");
-        self.command.stdin(File::open(path).expect("open the input"));
-        self
-    }
-
     /// All three standard streams: this descriptor. The output's texts stay empty.
     pub fn stdio(mut self, fd: &OwnedFd) -> Self {
         let clone = || Stdio::from(fd.try_clone().expect("dup"));
@@ -161,11 +153,6 @@ impl Running {
 
     pub fn signal(&self, signal: Signal) {
         rustix::process::kill_process(Pid::from_child(&self.child), signal).expect("kill");
-    }
-
-    /// The text so far on the standard output.
-    pub fn stdout(&self) -> String {
-        fs::read_to_string(&self.stdout).unwrap_or_default()
     }
 
     /// Waits for its end; past the time limit the test fails.

@@ -3,6 +3,7 @@
 
 use std::path::Path;
 use std::process::Command;
+use std::sync::OnceLock;
 
 use libtest_mimic::Trial;
 
@@ -85,10 +86,7 @@ impl Need {
     fn missing(self) -> Option<String> {
         let (met, reason) = match self {
             Need::Root => (rustix::process::geteuid().is_root(), "needs root".to_owned()),
-            Need::Busybox => (
-                call::find_program("busybox").is_some_and(|path| is_static(&path)),
-                "needs busybox-static".to_owned(),
-            ),
+            Need::Busybox => (busybox_is_static(), "needs busybox-static".to_owned()),
             Need::Program(name) => (call::find_program(name).is_some(), format!("needs {name}")),
             Need::Kernel(major, minor) => {
                 (kernel() >= (major, minor), format!("needs Linux {major}.{minor}"))
@@ -103,12 +101,17 @@ impl Need {
     }
 }
 
-fn is_static(program: &Path) -> bool {
-    // A static executable has no program interpreter; `busybox` itself is the witness.
-    Command::new("ldd")
-        .arg(program)
-        .output()
-        .map_or(true, |ldd| !String::from_utf8_lossy(&ldd.stdout).contains("=>"))
+/// Whether the host's busybox is a static executable: asked once.
+fn busybox_is_static() -> bool {
+    static ANSWER: OnceLock<bool> = OnceLock::new();
+    *ANSWER.get_or_init(|| {
+        let Some(program) = call::find_program("busybox") else {
+            return false;
+        };
+        let ldd = Command::new("ldd").arg(program).output();
+        // A static executable needs no library; a host without ldd has to be believed.
+        ldd.map_or(true, |ldd| !String::from_utf8_lossy(&ldd.stdout).contains("=>"))
+    })
 }
 
 fn kernel() -> (u32, u32) {

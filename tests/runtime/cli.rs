@@ -22,41 +22,17 @@ table!(Root, Busybox;
     the_pid_file_holds_the_bare_pid,
     the_pid_file_of_run_holds_the_bare_pid,
     a_pid_file_that_cannot_be_written_fails_create,
-    an_unknown_command_is_refused,
-    commands_of_later_issues_are_unknown[Hull("runc has them")],
-    an_unknown_option_is_refused,
-    a_missing_id_is_refused,
-    too_many_arguments_are_refused,
-    the_root_of_the_host_as_state_directory_is_refused[Hull("runc 1.1.5 takes it")],
     the_state_directory_is_made_when_it_is_missing,
     a_relative_state_directory_is_below_the_working_directory,
-    version_names_specification_and_commit,
-    help_is_on_the_standard_output,
-    help_of_a_command_names_its_options,
-    an_invalid_log_format_is_refused,
-    an_error_is_one_json_record_in_the_log,
-    an_error_with_a_log_file_is_on_standard_error_too,
-    a_text_log_has_the_error,
-    a_successful_call_leaves_the_log_empty,
-    a_warning_is_not_in_the_log_of_errors[Hull("runc logs warnings at its default level")],
-    a_log_file_is_appended_to,
-    a_log_file_that_cannot_be_opened_is_refused,
     list_shows_a_table,
     list_json_is_an_array_of_states,
-    list_of_nothing_is_an_empty_array_or_null,
     list_quiet_shows_ids_alone,
     list_skips_what_is_not_a_container,
-    list_of_a_missing_state_directory_is_empty_or_refused[Hull("runc 1.1.5 makes it")],
     kill_takes_every_spelling_of_a_signal,
     an_unknown_signal_is_refused,
     kill_with_a_regular_expression_signals_all_that_match[Hull("runc has no --regex")],
     delete_with_a_regular_expression_removes_all_that_match[Hull("runc has no --regex")],
-    features_are_json_and_nothing_else,
-    features_tell_the_truth[Hull("runc 1.1.5 lists what it has")],
     spec_writes_a_config_that_runs,
-    spec_refuses_to_overwrite,
-    spec_takes_a_bundle,
-    spec_rootless_has_a_user_namespace,
 );
 
 fn text(path: &std::path::Path) -> &str {
@@ -295,46 +271,6 @@ fn a_pid_file_that_cannot_be_written_fails_create() {
     crate::lifecycle::assert_nothing_left(&bundle);
 }
 
-fn an_unknown_command_is_refused() {
-    let output = Bundle::new().call(&["frobnicate"]).finish();
-    assert!(output.code != 0, "{output}");
-    if !crate::call::is_peer() {
-        let _ = output.refused().names("frobnicate");
-    }
-}
-
-fn commands_of_later_issues_are_unknown() {
-    for command in ["exec", "ps", "pause", "resume", "update", "events", "checkpoint", "restore"] {
-        let _ = Bundle::new().operate(&[command]).refused().names(command);
-        // podman probes `checkpoint --help`: 0 would mean that it works.
-        let _ = Bundle::new().call(&[command, "--help"]).finish().refused();
-    }
-}
-
-fn an_unknown_option_is_refused() {
-    let _ =
-        Bundle::new().call(&["state", "--frobnicate", "x"]).finish().refused().names("frobnicate");
-    let _ = Bundle::new().call(&["--frobnicate", "list"]).finish().refused().names("frobnicate");
-}
-
-// "This operation MUST generate an error if it is not provided the container ID."
-fn a_missing_id_is_refused() {
-    for command in ["create", "start", "state", "kill", "delete", "run"] {
-        let _ = Bundle::new().call(&[command]).finish().refused();
-    }
-}
-
-fn too_many_arguments_are_refused() {
-    let bundle = Bundle::new();
-    let _ = bundle.call(&["state", bundle.id(), "more"]).finish().refused();
-    let _ = bundle.call(&["start", bundle.id(), "more"]).finish().refused();
-    let _ = bundle.call(&["kill", bundle.id(), "9", "more"]).finish().refused();
-}
-
-fn the_root_of_the_host_as_state_directory_is_refused() {
-    let _ = Bundle::new().bare(&["--root", "/", "list"]).finish().refused().names("--root");
-}
-
 fn the_state_directory_is_made_when_it_is_missing() {
     let bundle = Bundle::new();
     bundle.save();
@@ -352,144 +288,6 @@ fn a_relative_state_directory_is_below_the_working_directory() {
     let argv = ["--root", "root", "create", "--bundle", "bundle", bundle.id()];
     let _ = bundle.bare(&argv).current_dir(&bundle.beside("")).finish().ok();
     assert_eq!(bundle.status(), "created");
-}
-
-// containerd, docker and podman parse it.
-fn version_names_specification_and_commit() {
-    for option in ["--version", "-v"] {
-        let output = Bundle::new().bare(&[option]).finish().ok();
-        let lines = output.lines();
-        assert!(lines[0].contains(" version "), "{output}");
-        assert!(lines.iter().any(|line| line.starts_with("spec: 1.")), "{output}");
-        assert!(lines.iter().any(|line| line.starts_with("commit: ")), "{output}");
-    }
-}
-
-fn help_is_on_the_standard_output() {
-    for option in ["--help", "-h", "help"] {
-        let output = Bundle::new().bare(&[option]).finish().ok();
-        for command in
-            ["create", "start", "state", "kill", "delete", "run", "list", "spec", "features"]
-        {
-            assert!(output.stdout.contains(command), "{output}");
-        }
-        assert_eq!(output.stderr, "");
-    }
-}
-
-fn help_of_a_command_names_its_options() {
-    let output = Bundle::new().bare(&["create", "--help"]).finish().ok();
-    for option in [
-        "--bundle",
-        "--console-socket",
-        "--pid-file",
-        "--no-pivot",
-        "--no-new-keyring",
-        "--preserve-fds",
-    ] {
-        assert!(output.stdout.contains(option), "{output}");
-    }
-}
-
-fn an_invalid_log_format_is_refused() {
-    let _ =
-        Bundle::new().call(&["--log-format", "xml", "list"]).finish().refused().names("log-format");
-    let _ = Bundle::new().call(&["--log-format", "json", "list"]).finish().ok();
-}
-
-// podman decodes the whole file as one object: `{"level":"error","msg":"...","time":"..."}`.
-fn an_error_is_one_json_record_in_the_log() {
-    let bundle = Bundle::new();
-    let log = bundle.beside("log");
-    let _ = bundle
-        .call(&["--log", text(&log), "--log-format", "json", "state", bundle.id()])
-        .finish()
-        .refused();
-    let written = fs::read_to_string(&log).expect("the log");
-    assert_eq!(written.lines().count(), 1, "{written}");
-    let record: Value = serde_json::from_str(&written).expect("one JSON object");
-    assert_eq!(record["level"], "error");
-    assert!(record["msg"].as_str().is_some_and(|text| text.contains("does not exist")), "{record}");
-    // RFC 3339.
-    let time = record["time"].as_str().expect("a time");
-    assert!(time.len() >= 20 && &time[4..5] == "-" && &time[10..11] == "T", "{time}");
-}
-
-fn an_error_with_a_log_file_is_on_standard_error_too() {
-    for format in ["json", "text"] {
-        let bundle = Bundle::new();
-        let log = bundle.beside("log");
-        let argv = ["--log", text(&log), "--log-format", format, "state", bundle.id()];
-        let _ = bundle.call(&argv).finish().refused().says("does not exist");
-    }
-}
-
-fn a_text_log_has_the_error() {
-    let bundle = Bundle::new();
-    let log = bundle.beside("log");
-    let _ = bundle.call(&["--log", text(&log), "state", bundle.id()]).finish().refused();
-    let written = fs::read_to_string(&log).expect("the log");
-    assert!(written.contains("does not exist") && written.lines().count() == 1, "{written}");
-}
-
-fn a_successful_call_leaves_the_log_empty() {
-    let bundle = Bundle::new();
-    bundle.save();
-    let (log, directory) = (bundle.beside("log"), bundle.directory());
-    let argv = [
-        "--log",
-        text(&log),
-        "--log-format",
-        "json",
-        "run",
-        "--bundle",
-        text(&directory),
-        bundle.id(),
-    ];
-    let output = bundle.call(&argv).finish().ok();
-    assert_eq!(output.stderr, "");
-    assert_eq!(fs::read_to_string(&log).unwrap_or_default(), "");
-}
-
-fn a_warning_is_not_in_the_log_of_errors() {
-    let bundle =
-        Bundle::new().set("/process/capabilities/bounding/-", "CAP_FLY").args(&["no-such-program"]);
-    bundle.save();
-    let (log, directory) = (bundle.beside("log"), bundle.directory());
-    let argv = [
-        "--log",
-        text(&log),
-        "--log-format",
-        "json",
-        "run",
-        "--bundle",
-        text(&directory),
-        bundle.id(),
-    ];
-    let _ = bundle.call(&argv).finish();
-    let written = fs::read_to_string(&log).expect("the log");
-    let record: Value = serde_json::from_str(&written).expect("one JSON object");
-    assert_eq!(record["level"], "error");
-}
-
-fn a_log_file_is_appended_to() {
-    let bundle = Bundle::new();
-    let log = bundle.beside("log");
-    for _ in 0..2 {
-        let _ = bundle
-            .call(&["--log", text(&log), "--log-format", "json", "state", bundle.id()])
-            .finish()
-            .refused();
-    }
-    assert_eq!(fs::read_to_string(&log).expect("the log").lines().count(), 2);
-}
-
-fn a_log_file_that_cannot_be_opened_is_refused() {
-    let _ = Bundle::new()
-        .call(&["--log", "/no/such/directory/log", "list"])
-        .finish()
-        .refused()
-        .names("/no/such/directory/log");
 }
 
 fn list_shows_a_table() {
@@ -523,13 +321,6 @@ fn list_json_is_an_array_of_states() {
     }
 }
 
-fn list_of_nothing_is_an_empty_array_or_null() {
-    let list = Bundle::new().call(&["list", "--format", "json"]).finish().ok().json();
-    assert!(list.is_null() || list == serde_json::json!([]), "{list}");
-    let output = Bundle::new().call(&["list"]).finish().ok();
-    assert_eq!(output.lines().len(), 1, "{output}");
-}
-
 fn list_quiet_shows_ids_alone() {
     let bundle = Bundle::new();
     bundle.create();
@@ -545,12 +336,6 @@ fn list_skips_what_is_not_a_container() {
     fs::write(bundle.root().join("a-file"), "").expect("write");
     let _ = bundle.call(&["list", "-q"]).finish().ok().prints(bundle.id());
     fs::remove_dir(bundle.root().join("not-one")).expect("rmdir");
-}
-
-fn list_of_a_missing_state_directory_is_empty_or_refused() {
-    let output = Bundle::new().bare(&["--root", "/no/such/root", "list", "-q"]).finish();
-    assert!(output.code == 1 || output.stdout.is_empty(), "{output}");
-    assert!(!std::path::Path::new("/no/such/root").exists());
 }
 
 fn kill_takes_every_spelling_of_a_signal() {
@@ -642,46 +427,6 @@ fn delete_with_a_regular_expression_removes_all_that_match() {
     let _ = bundle.call(&["delete", "--force", "-r", "["]).finish().refused();
 }
 
-// CRI-O parses standard output and standard error together.
-fn features_are_json_and_nothing_else() {
-    let output = Bundle::new().bare(&["features"]).finish().ok();
-    let features = output.json();
-    assert!(
-        features["ociVersionMin"].as_str().is_some_and(|version| version.starts_with("1.")),
-        "{features}"
-    );
-    assert!(features["ociVersionMax"].is_string(), "{features}");
-    assert_eq!(output.stderr, "");
-}
-
-fn features_tell_the_truth() {
-    let features = Bundle::new().bare(&["features"]).finish().ok().json();
-    let has = |pointer: &str, word: &str| {
-        features
-            .pointer(pointer)
-            .and_then(Value::as_array)
-            .is_some_and(|words| words.iter().any(|known| known == word))
-    };
-    for hook in
-        ["prestart", "createRuntime", "createContainer", "startContainer", "poststart", "poststop"]
-    {
-        assert!(has("/hooks", hook), "{hook}: {features}");
-    }
-    for option in
-        ["ro", "rro", "rbind", "tmpcopyup", "nosymfollow", "rslave", "lazytime", "iversion"]
-    {
-        assert!(has("/mountOptions", option), "{option}: {features}");
-    }
-    // "this array SHOULD NOT contain filesystem-specific mount options".
-    assert!(!has("/mountOptions", "size") && !has("/mountOptions", "mode"), "{features}");
-    for namespace in ["pid", "network", "mount", "ipc", "uts", "cgroup", "time"] {
-        assert!(has("/linux/namespaces", namespace), "{namespace}: {features}");
-    }
-    assert!(has("/linux/capabilities", "CAP_SYS_ADMIN"), "{features}");
-    // What is refused as not supported is not among the features.
-    assert_ne!(features["linux"]["seccomp"]["enabled"], true, "{features}");
-}
-
 fn spec_writes_a_config_that_runs() {
     let bundle = Bundle::new();
     let _ = bundle.bare(&["spec"]).current_dir(&bundle.directory()).finish().ok();
@@ -703,32 +448,4 @@ fn spec_writes_a_config_that_runs() {
         .finish()
         .ok()
         .prints("ran");
-}
-
-fn spec_refuses_to_overwrite() {
-    let bundle = Bundle::new();
-    let path = bundle.directory().join("config.json");
-    fs::write(&path, "mine").expect("write");
-    let _ =
-        bundle.bare(&["spec"]).current_dir(&bundle.directory()).finish().refused().says("exist");
-    assert_eq!(fs::read_to_string(&path).expect("config.json"), "mine");
-}
-
-fn spec_takes_a_bundle() {
-    for option in ["--bundle", "-b"] {
-        let bundle = Bundle::new();
-        let directory = bundle.directory();
-        let _ = bundle.bare(&["spec", option, text(&directory)]).finish().ok();
-        assert!(directory.join("config.json").exists());
-    }
-}
-
-fn spec_rootless_has_a_user_namespace() {
-    let bundle = Bundle::new();
-    let _ = bundle.bare(&["spec", "--rootless"]).current_dir(&bundle.directory()).finish().ok();
-    let config = fs::read(bundle.directory().join("config.json")).expect("config.json");
-    let config: Value = serde_json::from_slice(&config).expect("JSON");
-    let namespaces = config["linux"]["namespaces"].as_array().expect("namespaces");
-    assert!(namespaces.iter().any(|namespace| namespace["type"] == "user"), "{config}");
-    assert!(config["linux"]["uidMappings"].is_array(), "{config}");
 }

@@ -43,7 +43,8 @@ fn only_the_standard_streams_are_open() {
 /// The descriptors of a program that runs: runc's start returns before it does.
 fn open_once_running(bundle: Bundle, options: &[&str]) -> Vec<String> {
     let ready = bundle.fifo("ready");
-    let bundle = bundle.script("echo ready > /ready; sleep 1000");
+    // In a subshell: the shell itself keeps a copy of its standard output for a moment.
+    let bundle = bundle.script("(echo ready > /ready); exec sleep 1000");
     let container = bundle.create_with(options);
     bundle.start();
     ready.line();

@@ -162,7 +162,7 @@ fn start_container_runs_in_the_container_with_its_paths() {
     let hook = json!({"path": "/usr/hook", "args": ["hook"]});
     let bundle = bundle.set("/hooks/startContainer", json!([hook]));
     bundle.write("usr/hook", "#!/bin/sh\nread state; for n in mnt pid net uts ipc; do /bin/readlink /proc/self/ns/$n; done > /log; echo \"$state\" > /state\n");
-    std::fs::set_permissions(
+    fs::set_permissions(
         bundle.rootfs().join("usr/hook"),
         std::os::unix::fs::PermissionsExt::from_mode(0o755),
     )

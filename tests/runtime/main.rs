@@ -5,6 +5,7 @@
 //! emulation).
 
 mod bad_input;
+mod bad_state;
 mod binds;
 mod bundle;
 mod call;
@@ -19,6 +20,7 @@ mod fifo;
 mod hooks;
 mod killed;
 mod lifecycle;
+mod log;
 mod mountinfo;
 mod mounts;
 mod namespaces;
@@ -27,6 +29,7 @@ mod paths;
 mod process;
 mod program;
 mod security;
+mod syntax;
 mod terminal;
 
 use libtest_mimic::Arguments;
@@ -36,6 +39,7 @@ fn main() {
     let template = bundle::Template::new();
     let trials = case::trials(&[
         bad_input::TABLE,
+        bad_state::TABLE,
         binds::TABLE,
         cgroup::TABLE,
         cli::TABLE,
@@ -46,6 +50,7 @@ fn main() {
         hooks::TABLE,
         killed::TABLE,
         lifecycle::TABLE,
+        log::TABLE,
         mounts::TABLE,
         namespaces::TABLE,
         network::TABLE,
@@ -53,6 +58,7 @@ fn main() {
         process::TABLE,
         program::TABLE,
         security::TABLE,
+        syntax::TABLE,
         terminal::TABLE,
     ]);
     let conclusion = libtest_mimic::run(&arguments, trials);

@@ -5,7 +5,6 @@ use crate::bundle::Bundle;
 /// A line of mountinfo.
 #[derive(Debug)]
 pub struct Mounted {
-    pub source_path: String,
     /// The options of the mount: `ro`, `nosuid`, `noatime`...
     pub options: Vec<String>,
     /// `shared:N`, `master:N`, `unbindable` or nothing.
@@ -24,7 +23,6 @@ impl Mounted {
         let filesystem: Vec<_> = filesystem.split(' ').collect();
         let words = |text: &str| text.split(',').map(str::to_owned).collect();
         Some(Self {
-            source_path: mount[3].to_owned(),
             options: words(mount[5]),
             propagation: mount[6..].join(" "),
             kind: filesystem[0].to_owned(),
