@@ -30,7 +30,7 @@ fn main() -> ExitCode {
     let arguments: Vec<OsString> = std::env::args_os().skip(1).collect();
     let result = match arguments.first().and_then(|mode| mode.to_str()) {
         Some("--peak") => {
-            return helper(&arguments, |file, program| process::write_peak(file, program));
+            return helper(&arguments, process::write_peak);
         }
         Some("--loop") => {
             return helper(&arguments, |times, program| {

@@ -1,69 +1,128 @@
 //! Network devices move from the runtime namespace into the container's: config-linux.md,
-//! "Network Devices". They are never moved back: the namespace owns them from then on.
+//! "Network Devices". They are moved back only when a create fails: from then on the namespace owns
+//! them.
 //! Routes, neighbours and DNS are not configured here.
 
 use std::fs::File;
-use std::os::fd::{AsFd, BorrowedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use crate::error::{Call, Context, Error, Result};
 use crate::plan::network::NetDevice;
-use crate::sys::netlink::{Address, Device, Socket};
+use crate::sys::netlink::{Address, Device, Link, Socket};
 use crate::sys::process::setns;
 
 const CLONE_NEWNET: u64 = libc::CLONE_NEWNET as u64;
 
+/// Devices that were moved, and what they were before.
+#[derive(Debug)]
+pub struct Moved {
+    netns: OwnedFd,
+    devices: Vec<MovedDevice>,
+}
+
+#[derive(Debug)]
+struct MovedDevice {
+    host: String,
+    before: Link,
+    /// Its index in the container.
+    index: u32,
+    /// Its permanent global addresses.
+    addresses: Vec<Address>,
+}
+
 /// Moves `devices` from the calling thread's network namespace into `netns`, and gives each its
 /// name there, its permanent global addresses, and the state "up".
 ///
-/// Nothing is moved unless every device exists and its name is free in `netns`. Needs
-/// CAP_NET_ADMIN in both namespaces, and CAP_SYS_ADMIN to enter the second (setns(2)).
+/// Nothing is moved unless every device exists and its name is free in `netns`; what was moved when
+/// another one fails is put back. Needs CAP_NET_ADMIN in both namespaces, and CAP_SYS_ADMIN to
+/// enter the second (setns(2)).
 ///
 /// # Errors
 /// A device that does not exist, cannot be moved, or whose name is taken.
-pub fn move_devices(devices: &[NetDevice], netns: BorrowedFd) -> Result<()> {
-    if devices.is_empty() {
-        return Ok(());
-    }
-    let mut runtime = Socket::open()?;
-    let mut container = open_in(netns)?;
-    let mut indexes = Vec::new();
-    for device in devices {
-        indexes.push(check(device, &mut runtime, &mut container)?);
-    }
-    // Before the move: a device that leaves its namespace loses its addresses.
-    let addresses = runtime.addresses()?;
-    for (device, index) in devices.iter().zip(indexes) {
-        let context = || format!("network device {:?}", device.host);
-        let new_index = free_index(index, &mut container)?;
-        runtime.move_device(index, netns, new_index, &device.name).context(context)?;
-        for address in addresses.iter().filter(|it| it.device == index && is_kept(it)) {
-            let mut address = address.clone();
-            if device.name != device.host {
-                // It begins with the old name; the kernel makes one from the new.
-                address.label = None;
-            }
-            container.add_address(new_index, &address).context(context)?;
+pub fn move_devices(devices: &[NetDevice], netns: BorrowedFd) -> Result<Moved> {
+    let netns = netns.try_clone_to_owned().call(|| "dup()")?;
+    let mut moved = Moved { netns, devices: Vec::new() };
+    match moved.take(devices) {
+        Ok(()) => Ok(moved),
+        Err(error) => {
+            // The error that began it is the one to report.
+            moved.put_back().ok();
+            Err(error)
         }
-        container.set_up(new_index).context(context)?;
     }
-    Ok(())
 }
+
+impl Moved {
+    fn take(&mut self, devices: &[NetDevice]) -> Result<()> {
+        let mut runtime = Socket::open()?;
+        let mut container = open_in(self.netns.as_fd())?;
+        let mut links = Vec::new();
+        for device in devices {
+            links.push(check(device, &mut runtime, &mut container)?);
+        }
+        // Before the move: a device that leaves its namespace loses its addresses.
+        let all = runtime.addresses()?;
+        for (device, before) in devices.iter().zip(links) {
+            let context = || format!("network device {:?}", device.host);
+            let index = free_index(before.index, &mut container)?;
+            let is_kept = |it: &&Address| it.device == before.index && is_kept(it);
+            let addresses: Vec<Address> = all.iter().filter(is_kept).cloned().collect();
+            runtime
+                .move_device(before.index, self.netns.as_fd(), index, &device.name)
+                .context(context)?;
+            for address in &addresses {
+                let mut address = address.clone();
+                if device.name != device.host {
+                    // It begins with the old name; the kernel makes one from the new.
+                    address.label = None;
+                }
+                container.add_address(index, &address).context(context)?;
+            }
+            container.set_up(index).context(context)?;
+            self.devices.push(MovedDevice { host: device.host.clone(), before, index, addresses });
+        }
+        Ok(())
+    }
+
+    /// Undoes it, while the container's namespace still exists: a virtual device would end with it.
+    ///
+    /// # Errors
+    /// The first device that could not be put back; the others are.
+    pub fn put_back(self) -> Result<()> {
+        let own = File::open(OWN_NAMESPACE).call(|| format!("open({OWN_NAMESPACE:?})"))?;
+        let mut container = open_in(self.netns.as_fd())?;
+        let mut runtime = Socket::open()?;
+        let mut put_one = |device: &MovedDevice| -> Result<()> {
+            let MovedDevice { host, before, index, addresses } = device;
+            let free = free_index(before.index, &mut runtime)?;
+            container.move_device(*index, own.as_fd(), free, host)?;
+            for address in addresses {
+                runtime.add_address(free, address)?;
+            }
+            if before.is_up { runtime.set_up(free) } else { Ok(()) }
+        };
+        let results: Vec<Result<()>> = self.devices.iter().map(&mut put_one).collect();
+        results.into_iter().collect()
+    }
+}
+
+/// The network namespace of the calling thread.
+const OWN_NAMESPACE: &str = "/proc/thread-self/ns/net";
 
 /// A netlink socket that acts on `netns`. The calling thread is back in its own namespace
 /// afterwards; the process must have no other thread that could look meanwhile.
 fn open_in(netns: BorrowedFd) -> Result<Socket> {
-    let path = "/proc/thread-self/ns/net";
-    let own = File::open(path).call(|| format!("open({path:?}, O_RDONLY|O_CLOEXEC)"))?;
+    let own = File::open(OWN_NAMESPACE).call(|| format!("open({OWN_NAMESPACE:?})"))?;
     setns(netns, CLONE_NEWNET)?;
     let socket = Socket::open();
     setns(own.as_fd(), CLONE_NEWNET)?;
     socket
 }
 
-/// The device's index, if it exists and its name is free in the container.
-fn check(device: &NetDevice, runtime: &mut Socket, container: &mut Socket) -> Result<u32> {
+/// The device, if it exists and its name is free in the container.
+fn check(device: &NetDevice, runtime: &mut Socket, container: &mut Socket) -> Result<Link> {
     let NetDevice { host, name } = device;
-    let Some(index) = runtime.find(Device::Name(host))? else {
+    let Some(link) = runtime.find(Device::Name(host))? else {
         return Err(Error::new(format!("network device {host:?}: there is no such device")));
     };
     // The kernel would say so too, but after it has moved the device (do_setlink in rtnetlink.c).
@@ -71,7 +130,7 @@ fn check(device: &NetDevice, runtime: &mut Socket, container: &mut Socket) -> Re
         let what = format!("the container has a device {name:?} already");
         return Err(Error::new(format!("network device {host:?}: {what}")));
     }
-    Ok(index)
+    Ok(link)
 }
 
 /// The device keeps its index if it can, as the kernel does when it chooses.
@@ -91,7 +150,6 @@ fn is_kept(address: &Address) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use std::os::fd::OwnedFd;
     use std::process::Command;
 
     use super::*;

@@ -13,7 +13,7 @@ use crate::spec::config::ConsoleSize;
 use crate::sys::mount::{clone_fd, filesystem_magic, move_mount};
 use crate::sys::path::InRoot;
 use crate::sys::process::{set_standard_streams, standard_stream};
-use crate::sys::terminal::{open_peer, set_controlling, set_size};
+use crate::sys::terminal::{open_peer, set_controlling, set_size, size};
 
 /// DEVPTS_SUPER_MAGIC (statfs(2)).
 const DEVPTS_MAGIC: i64 = 0x1cd1;
@@ -56,6 +56,14 @@ fn show_console(dev: BorrowedFd<'_>, peer: BorrowedFd<'_>) -> Result<()> {
     let target = openat(dev, "console", nofollow | OFlag::O_PATH, Mode::empty())
         .call(|| "open(\"console\", O_PATH|O_NOFOLLOW)")?;
     move_mount(clone_fd(peer, false)?.as_fd(), target.as_fd())
+}
+
+/// Gives the terminal of the container the size of the caller's, if that has one.
+pub fn follow_size(master: BorrowedFd<'_>) {
+    if let Ok((rows, columns)) = size(standard_stream(0)) {
+        // A terminal that is gone has no use for it.
+        set_size(master, rows, columns).ok();
+    }
 }
 
 /// Without a terminal the standard streams are the caller's; pipes and files among them must

@@ -182,7 +182,7 @@ pub fn build(global: &Global, options: &Options, start: Start) -> Result<Created
     let terminal = loop {
         match channel.receive()? {
             FromInit::Asks => {
-                serve(&plan, &joined, &undo)?;
+                serve(&plan, &joined, &mut undo)?;
                 channel.go()?;
             }
             FromInit::Ready(terminal) => break terminal,
@@ -197,6 +197,10 @@ pub fn build(global: &Global, options: &Options, start: Start) -> Result<Created
     undo.record.created = clock::now();
     undo.directory().write(&undo.record)?;
     let master = sockets.send(terminal, undo.init())?;
+    if let Some(master) = &master {
+        // Before the program runs: it may ask at once.
+        terminal::follow_size(master.as_fd());
+    }
     if let Some(path) = &options.pid_file {
         write_pid_file(path, undo.record.pid)?;
     }
@@ -205,13 +209,13 @@ pub fn build(global: &Global, options: &Options, start: Start) -> Result<Created
 }
 
 /// Step 7: network devices, then the hooks of the runtime namespace.
-fn serve(plan: &Plan, joined: &[namespaces::Joined], undo: &Undo) -> Result<()> {
+fn serve(plan: &Plan, joined: &[namespaces::Joined], undo: &mut Undo) -> Result<()> {
     if !plan.net_devices.is_empty() {
         let file = match joined.iter().find(|joined| joined.kind == NETWORK) {
             Some(joined) => joined.file.try_clone().call(|| "dup()")?,
             None => Procfs::open()?.magic_file(&format!("{}/ns/net", undo.record.pid))?,
         };
-        network::move_devices(&plan.net_devices, file.as_fd())?;
+        undo.moved = Some(network::move_devices(&plan.net_devices, file.as_fd())?);
     }
     let state = undo.record.hook_state(Status::Creating);
     hooks::run_all("prestart", &plan.hooks.prestart, &state, &[])?;

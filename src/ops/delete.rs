@@ -13,7 +13,7 @@ use crate::sys::proc::process_stat;
 use crate::sys::process::{close_on_exec_from, pidfd_open, pidfd_send_signal, wait_ended};
 
 /// How long a container process may take to end after SIGKILL, in milliseconds.
-const LONGEST_END: u16 = 10_000;
+pub const LONGEST_END: u16 = 10_000;
 
 /// Removes a container. With `force` it may be in any status, or not exist at all.
 ///

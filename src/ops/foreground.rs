@@ -11,9 +11,10 @@ use nix::sys::signal::SigSet;
 use nix::sys::signalfd::{SfdFlags, SignalFd};
 
 use crate::container::notify::Relay;
+use crate::container::terminal::follow_size;
 use crate::error::{Call, Result};
 use crate::sys::process::{Child, exit_status, pidfd_send_signal, reap_orphans, standard_stream};
-use crate::sys::terminal::{RawMode, is_terminal, keep_line_feeds, set_size, size};
+use crate::sys::terminal::{RawMode, is_terminal, keep_line_feeds};
 
 const SIGCHLD: i32 = 17;
 const SIGPIPE: i32 = 13;
@@ -60,7 +61,6 @@ impl Foreground<'_> {
             Some(master) => {
                 fcntl(master, FcntlArg::F_SETFL(OFlag::O_NONBLOCK)).call(|| "fcntl(O_NONBLOCK)")?;
                 keep_line_feeds(master.as_fd())?;
-                self.resize();
                 is_terminal(input).then(|| RawMode::new(input)).transpose()?
             }
             None => None,
@@ -145,9 +145,8 @@ impl Foreground<'_> {
     }
 
     fn resize(&self) {
-        if let (Some(master), Ok((rows, columns))) = (&self.master, size(standard_stream(0))) {
-            // A terminal without a size is shown as before.
-            set_size(master.as_fd(), rows, columns).ok();
+        if let Some(master) = &self.master {
+            follow_size(master.as_fd());
         }
     }
 }

@@ -9,12 +9,12 @@ use nix::fcntl::OFlag;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
 use super::Global;
-use super::delete::end_processes;
+use super::delete::{LONGEST_END, end_processes};
 use crate::container::{hooks, notify};
 use crate::error::{Call, Error, Result};
 use crate::lifecycle::{Operation, Status, check};
 use crate::state::{Container, Record, Root, check_id};
-use crate::sys::process::{close_on_exec_from, pidfd_open};
+use crate::sys::process::{close_on_exec_from, pidfd_open, wait_ended};
 
 /// Executes the program of a container that was created. Returns when it was executed.
 ///
@@ -84,6 +84,10 @@ fn wait_executed(container: &Container, fifo: &OwnedFd) -> Result<()> {
     let left = String::from_utf8_lossy(&left[..length]);
     let error = left.trim_start_matches('G');
     if let Some(message) = error.strip_prefix('E') {
+        // Init has said its last word; that it has ended is known when this is printed.
+        if let Some(init) = pidfd_open(container.record.pid)? {
+            wait_ended(init.as_fd(), Some(LONGEST_END))?;
+        }
         return Err(Error::new(message));
     }
     if left.is_empty() {

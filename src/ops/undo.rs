@@ -6,6 +6,7 @@ use std::os::fd::AsFd;
 use super::create::Created;
 use super::delete::run_poststop;
 use crate::container::cgroup;
+use crate::container::network::Moved;
 use crate::error::Error;
 use crate::plan::Plan;
 use crate::plan::namespaces::PID;
@@ -20,6 +21,8 @@ pub struct Undo {
     pub record: Record,
     /// Init, once it runs.
     pub init: Option<Child>,
+    /// The network devices that are in its namespace.
+    pub moved: Option<Moved>,
 }
 
 impl Undo {
@@ -39,7 +42,7 @@ impl Undo {
             },
             ..Record::default()
         };
-        Self { directory: Some(directory), record, init: None }
+        Self { directory: Some(directory), record, init: None, moved: None }
     }
 
     /// The container's directory.
@@ -78,6 +81,9 @@ impl Drop for Undo {
     fn drop(&mut self) {
         let Some(directory) = self.directory.take() else { return };
         // Each of these may have happened already; none keeps the next from being done.
+        if let Some(moved) = self.moved.take() {
+            moved.put_back().ok();
+        }
         if let Some(init) = &self.init {
             pidfd_send_signal(init.pidfd.as_fd(), 9).ok();
             exit_status(init.pidfd.as_fd()).ok();

@@ -57,6 +57,15 @@ pub struct Address {
     attributes: Vec<(u16, Vec<u8>)>,
 }
 
+/// A device that was found.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Link {
+    /// Its number in its namespace.
+    pub index: u32,
+    /// Whether it is up.
+    pub is_up: bool,
+}
+
 /// A NETLINK_ROUTE socket. It acts on the network namespace of the thread that opened it,
 /// wherever that thread goes afterwards.
 #[derive(Debug)]
@@ -81,11 +90,11 @@ impl Socket {
         Ok(Self { fd, sequence: 0 })
     }
 
-    /// The index of a device, or nothing if there is no such device.
+    /// A device, or nothing if there is no such device.
     ///
     /// # Errors
     /// ERANGE for a name of more than 15 bytes.
-    pub fn find(&mut self, device: Device) -> Result<Option<u32>> {
+    pub fn find(&mut self, device: Device) -> Result<Option<Link>> {
         let mut request = Request::new(libc::RTM_GETLINK, 0);
         match device {
             Device::Index(index) => request.link(index, 0),
@@ -99,7 +108,7 @@ impl Socket {
             answer => answer,
         };
         answer
-            .and_then(|messages| messages.first().ok_or(Errno::EBADMSG)?.device())
+            .and_then(|messages| messages.first().ok_or(Errno::EBADMSG)?.link())
             .map(Some)
             .call(|| format!("RTM_GETLINK({device:?})"))
     }
@@ -352,6 +361,12 @@ impl Message {
         array(&self.body, 4).map(u32::from_ne_bytes)
     }
 
+    /// What is used of a struct ifinfomsg.
+    fn link(&self) -> nix::Result<Link> {
+        let flags = array(&self.body, 8).map(i32::from_ne_bytes)?;
+        Ok(Link { index: self.device()?, is_up: flags & libc::IFF_UP != 0 })
+    }
+
     fn address(&self) -> nix::Result<Address> {
         let [family, prefix_length, flags, scope] = array(&self.body, 0)?;
         let mut address = Address {
@@ -434,9 +449,9 @@ mod tests {
     #[test]
     fn every_namespace_has_a_loopback_device() {
         let mut socket = Socket::open().unwrap();
-        let index = socket.find(Device::Name("lo")).unwrap();
-        assert_eq!(index, Some(1));
-        assert_eq!(socket.find(Device::Index(1)).unwrap(), index);
+        let link = socket.find(Device::Name("lo")).unwrap();
+        assert_eq!(link.unwrap().index, 1);
+        assert_eq!(socket.find(Device::Index(1)).unwrap(), link);
         assert_eq!(socket.find(Device::Name("no such one")).unwrap(), None);
         socket.addresses().unwrap();
     }
