@@ -132,9 +132,9 @@ fn the_mode_does_not_depend_on_the_umask() {
 
 // "The path MAY be anywhere in the container filesystem, notably outside of /dev."
 fn a_device_outside_of_dev_is_made() {
-    let bundle = with_device(device("/zero", "c", 1, 5)).script("head -c 1 /zero | od -An -tx1");
-    let output = bundle.run().ok();
-    assert_eq!(output.stdout.trim(), "00");
+    // Not opened: the directory of the tests may be on a mount with nodev.
+    let bundle = with_device(device("/zero", "c", 1, 5)).args(&["stat", "-c", "%F %t:%T", "/zero"]);
+    let _ = bundle.run().ok().prints("character special file 1:5");
 }
 
 fn a_device_below_a_new_directory_is_made() {
@@ -196,7 +196,7 @@ fn a_relative_device_path_is_refused() {
 }
 
 fn dev_bound_from_the_host_is_left_as_it_is() {
-    let before = crate::bundle::shell("ls -la /dev/null /dev/fd /dev/ptmx");
+    let before = crate::bundle::shell("ls -l /dev/null /dev/zero; ls /dev");
     let bundle = Bundle::new();
     let mounts = json!([
         {"destination": "/proc", "type": "proc", "source": "proc"},
@@ -204,7 +204,7 @@ fn dev_bound_from_the_host_is_left_as_it_is() {
     ]);
     let _ =
         bundle.set("/mounts", mounts).script("echo x > /dev/null; test -c /dev/zero").run().ok();
-    assert_eq!(crate::bundle::shell("ls -la /dev/null /dev/fd /dev/ptmx"), before);
+    assert_eq!(crate::bundle::shell("ls -l /dev/null /dev/zero; ls /dev"), before);
 }
 
 fn a_missing_dev_mount_leaves_the_devices_in_the_rootfs() {
