@@ -2,12 +2,13 @@
 
 use std::fs::File;
 use std::io::Read;
+use std::os::fd::AsFd;
 
 use nix::fcntl::OFlag;
 
 use crate::error::{Call, Context, Error, Result};
 use crate::spec::config::Spec;
-use crate::sys::path::open_path;
+use crate::sys::path::{open_directory, open_path, real_path};
 
 /// The largest config that is read: a thousand times what engines write.
 const LARGEST: u64 = 16 * 1024 * 1024;
@@ -27,11 +28,9 @@ pub struct Bundle {
 /// # Errors
 /// That there is none, or that it is no JSON, with the place of what is wrong.
 pub fn read(directory: &str, config: Option<&str>) -> Result<Bundle> {
-    let path =
-        std::fs::canonicalize(directory).call(|| format!("open the bundle {directory:?}"))?;
-    let Some(path) = path.to_str().map(str::to_owned) else {
-        return Err(Error::new(format!("the path of the bundle is no UTF-8: {}", path.display())));
-    };
+    let path = open_directory(directory)
+        .and_then(|open| real_path(open.as_fd()))
+        .context(|| format!("open the bundle {directory:?}"))?;
     let file = config.map_or_else(|| format!("{path}/config.json"), str::to_owned);
     let text = read_text(&file)?;
     let spec = parse(&text).context(|| "config.json")?;

@@ -63,6 +63,8 @@ use ops::Global;
 /// The runtime: reads the command line, does the operation, prints what went wrong.
 #[must_use]
 pub fn main() -> ExitCode {
+    // Whoever ignores it would have the kernel take the exit status of our children.
+    sys::process::default_action_of_sigchld();
     if cli::may_make_a_process(std::env::args_os())
         && let Err(error) = sys::seal::seal_executable()
     {
@@ -71,8 +73,10 @@ pub fn main() -> ExitCode {
     let (flags, command) = match cli::parse(std::env::args_os()) {
         Parsed::Command(flags, command) => (flags, command),
         Parsed::Print(text) => {
-            print!("{text}");
-            return ExitCode::SUCCESS;
+            return match ops::print(&text) {
+                Ok(()) => ExitCode::SUCCESS,
+                Err(error) => fail(&log::Log::default(), &error.to_string()),
+            };
         }
         Parsed::Wrong(log, message) => return fail(&log, &message),
     };
@@ -93,6 +97,7 @@ fn execute(global: &Global, command: Command) -> Result<u8> {
             ops::run::run(global, &options, how).context(|| format!("run {:?}", options.id))
         }
         Command::Start(id) => {
+            sys::process::close_on_exec_from(3)?;
             ops::start::start(global, &id).context(|| format!("start {id:?}")).map(|()| 0)
         }
         Command::State(id) => {
@@ -101,9 +106,11 @@ fn execute(global: &Global, command: Command) -> Result<u8> {
         Command::Kill { ids, signal, all } => each(global, &ids, |id| {
             ops::kill::kill(global, id, &signal, all).context(|| format!("kill {id:?}"))
         }),
-        Command::Delete { ids, force } => each(global, &ids, |id| {
-            ops::delete::delete(global, id, force).context(|| format!("delete {id:?}"))
-        }),
+        Command::Delete { ids, force } => {
+            sys::process::close_on_exec_from(3)?;
+            let delete = |id: &str| ops::delete::delete(global, id, force);
+            each(global, &ids, |id| delete(id).context(|| format!("delete {id:?}")))
+        }
         Command::List(format) => ops::list::list(global, format).map(|()| 0),
         Command::Spec { bundle, rootless } => ops::spec::spec(&bundle, rootless).map(|()| 0),
         Command::Features => ops::features::features().map(|()| 0),
@@ -123,7 +130,9 @@ fn each(global: &Global, ids: &cli::Ids, act: impl Fn(&str) -> Result<()>) -> Re
 fn fail(log: &log::Log, message: &str) -> ExitCode {
     match log.write(Level::Error, message) {
         // Said on standard error already.
-        Err(error) if error.to_string() != message => eprintln!("error: {error}"),
+        Err(error) if error.to_string() != message => {
+            log::Log::default().write(Level::Error, &error.to_string()).ok();
+        }
         _ => {}
     }
     ExitCode::FAILURE

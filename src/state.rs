@@ -6,12 +6,14 @@
 //! init waits for `start`.
 
 use std::collections::BTreeMap;
+use std::fs::File;
+use std::io::Read;
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::fs::{DirBuilderExt, MetadataExt};
 
 use nix::errno::Errno;
-use nix::fcntl::{OFlag, openat, renameat};
-use nix::sys::stat::{Mode, mkdirat};
+use nix::fcntl::{AtFlags, OFlag, openat, renameat};
+use nix::sys::stat::{Mode, fstat, fstatat, mkdirat};
 use nix::unistd::{UnlinkatFlags, mkfifoat, unlinkat};
 use serde::{Deserialize, Serialize};
 
@@ -19,14 +21,17 @@ use crate::error::{Call, Context, Error, Result};
 use crate::lifecycle::Status;
 use crate::spec;
 use crate::spec::config::Hooks;
-use crate::sys::path::{open_directory, try_lock};
+use crate::sys::path::{is_unlocked, lock_within, open_directory, try_lock};
 use crate::sys::proc::process_stat;
 
+/// How long another operation on a container may take, in seconds.
+pub const LONGEST_WAIT: u32 = 10;
 const RECORD: &str = "state.json";
 const NEW_RECORD: &str = "state.json.new";
 const FIFO: &str = "exec.fifo";
 /// The directory of the socket for sd_notify(3).
 pub const NOTIFY: &str = "notify";
+const NOTIFY_SOCKET: &str = "notify/notify.sock";
 
 /// What is remembered of a container.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
@@ -61,8 +66,8 @@ pub struct Record {
 pub struct Cgroup {
     /// Its absolute directory.
     pub directory: String,
-    /// How many directories, from the last upward, were made for this container.
-    pub made: usize,
+    /// Whether it was made for this container; else it was there before, and stays.
+    pub made: bool,
 }
 
 /// The directory of `--root`.
@@ -137,7 +142,7 @@ impl Root {
 
     /// Whoever can write here decides what is signalled and removed.
     fn check(&self) -> Result<()> {
-        let stat = nix::sys::stat::fstat(&self.fd).call(|| "fstat()")?;
+        let stat = fstat(&self.fd).call(|| "fstat()")?;
         let own = nix::unistd::geteuid().as_raw();
         if stat.st_uid != own && stat.st_uid != 0 {
             return Err(Error::new(format!("belongs to user {}, not to {own}", stat.st_uid)));
@@ -161,7 +166,10 @@ impl Root {
             other => other.call(|| format!("mkdir(\"{}/{id}\")", self.path))?,
         }
         let directory = self.directory(id)?;
-        try_lock(directory.fd.as_fd())?;
+        // Whoever has it only looks, and gives it back at once.
+        if !directory.lock(LONGEST_WAIT)? {
+            return Err(Error::new("another operation on this container is at work"));
+        }
         Ok(directory)
     }
 
@@ -213,15 +221,18 @@ impl Root {
 
 impl Directory {
     fn read(&self) -> Result<Record> {
-        let path = format!("{}/{RECORD}", self.path);
-        match std::fs::read(&path) {
-            Ok(text) => serde_json::from_slice(&text)
-                .map_err(|error| Error::new(format!("{path:?}: {error}"))),
-            // Claimed, and nothing else done yet: the creator is at work, or was killed.
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
-                Ok(Record { id: self.id.clone(), ..Record::default() })
+        let path = || format!("{}/{RECORD}", self.path);
+        let flags = OFlag::O_RDONLY | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
+        match openat(&self.fd, RECORD, flags, Mode::empty()) {
+            Ok(file) => {
+                let mut text = Vec::new();
+                File::from(file).read_to_end(&mut text).call(|| format!("read({:?})", path()))?;
+                serde_json::from_slice(&text)
+                    .map_err(|error| Error::new(format!("{:?}: {error}", path())))
             }
-            Err(error) => Err(Error::from_io(format!("open({path:?})"), &error)),
+            // Claimed, and nothing else done yet: the creator is at work, or was killed.
+            Err(Errno::ENOENT) => Ok(Record { id: self.id.clone(), ..Record::default() }),
+            Err(errno) => Err(Error::from_call(format!("open({:?})", path()), errno)),
         }
     }
 
@@ -274,10 +285,32 @@ impl Directory {
     ///
     /// # Errors
     /// ENOSPC and the like.
-    pub fn make_notify(&self) -> Result<String> {
-        let path = format!("{}/{NOTIFY}", self.path);
-        std::fs::DirBuilder::new().mode(0o755).create(&path).call(|| format!("mkdir({path:?})"))?;
-        Ok(path)
+    pub fn make_notify(&self) -> Result<()> {
+        mkdirat(&self.fd, NOTIFY, Mode::from_bits_truncate(0o755))
+            .call(|| format!("mkdir(\"{}/{NOTIFY}\")", self.path))
+    }
+
+    /// Whether the directory is still the one of this name: it may have been deleted, and the id
+    /// claimed again, since it was opened. If it is not, nothing of that name is ours.
+    ///
+    /// # Errors
+    /// Those of fstat(2).
+    pub fn is_current(&self) -> Result<bool> {
+        let own = fstat(&self.fd).call(|| "fstat()")?;
+        match fstatat(&self.root, self.id.as_str(), AtFlags::AT_SYMLINK_NOFOLLOW) {
+            Ok(named) => Ok((named.st_dev, named.st_ino) == (own.st_dev, own.st_ino)),
+            Err(Errno::ENOENT) => Ok(false),
+            Err(errno) => Err(Error::from_call(format!("stat({:?})", self.path), errno)),
+        }
+    }
+
+    /// Locks the directory against a `create` or `delete` at the same time; waits for it at most so
+    /// many seconds. Whether it is locked now.
+    ///
+    /// # Errors
+    /// Those of flock(2).
+    pub fn lock(&self, seconds: u32) -> Result<bool> {
+        Ok(try_lock(self.as_fd())? || lock_within(self.as_fd(), seconds)?)
     }
 
     /// The user id of who created the container.
@@ -285,7 +318,7 @@ impl Directory {
     /// # Errors
     /// Those of fstat(2).
     pub fn owner(&self) -> Result<u32> {
-        nix::sys::stat::fstat(&self.fd).map(|stat| stat.st_uid).call(|| "fstat()")
+        fstat(&self.fd).map(|stat| stat.st_uid).call(|| "fstat()")
     }
 
     /// Removes exec.fifo, when the program was started.
@@ -299,8 +332,15 @@ impl Directory {
     /// # Errors
     /// EROFS and the like.
     pub fn remove(&self) -> Result<()> {
-        for name in [RECORD, FIFO, NEW_RECORD] {
-            match unlinkat(&self.fd, name, UnlinkatFlags::NoRemoveDir) {
+        let file = UnlinkatFlags::NoRemoveDir;
+        for (name, kind) in [
+            (RECORD, file),
+            (FIFO, file),
+            (NEW_RECORD, file),
+            (NOTIFY_SOCKET, file),
+            (NOTIFY, UnlinkatFlags::RemoveDir),
+        ] {
+            match unlinkat(&self.fd, name, kind) {
                 Ok(()) | Err(Errno::ENOENT) => {}
                 Err(errno) => {
                     let call = format!("unlink(\"{}/{name}\")", self.path);
@@ -310,10 +350,6 @@ impl Directory {
         }
         match unlinkat(&self.root, self.id.as_str(), UnlinkatFlags::RemoveDir) {
             Ok(()) | Err(Errno::ENOENT) => Ok(()),
-            // The socket for sd_notify(3), or a file of a later version.
-            Err(Errno::ENOTEMPTY | Errno::EEXIST) => {
-                std::fs::remove_dir_all(&self.path).call(|| format!("remove {:?}", self.path))
-            }
             Err(errno) => Err(Error::from_call(format!("rmdir({:?})", self.path), errno)),
         }
     }
@@ -333,7 +369,7 @@ impl Container {
     pub fn status(&self) -> Result<Status> {
         if self.record.pid == 0 {
             // No creator has the lock any more: it was killed, and its init with it.
-            let is_free = try_lock(self.directory.as_fd())?;
+            let is_free = is_unlocked(self.directory.as_fd())?;
             return Ok(if is_free { Status::Stopped } else { Status::Creating });
         }
         if !self.is_alive()? {

@@ -12,11 +12,13 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use crate::error::{Call, Error, Result};
 use crate::plan::cgroup::Cgroup;
 use crate::state;
-use crate::sys::path::open_directory;
+use crate::sys::path::{has_attribute, open_directory, set_attribute};
 use crate::sys::process::{pidfd_open, pidfd_send_signal};
 
 /// How long the processes of a cgroup may take to end after SIGKILL.
 const LONGEST_END: u16 = 10_000;
+/// The extended attribute of a directory that was made on the way to a container's.
+const MARK: &str = "trusted.hull";
 /// How often a directory that is busy is tried again, each time after an event.
 const ATTEMPTS: usize = 100;
 
@@ -24,34 +26,42 @@ const ATTEMPTS: usize = 100;
 /// killed leaves nothing that nobody knows.
 #[must_use]
 pub fn remember(cgroup: &Cgroup) -> state::Cgroup {
-    let mut missing = 0;
-    let mut directory = cgroup.directory.as_str();
-    while directory.len() > cgroup.mount.len() && !Path::new(directory).exists() {
-        missing += 1;
-        directory = directory.rsplit_once('/').map_or("", |(parent, _)| parent);
-    }
-    state::Cgroup { directory: cgroup.directory.clone(), made: missing }
+    let directory = cgroup.directory.clone();
+    state::Cgroup { made: !Path::new(&directory).exists(), directory }
 }
 
-/// Makes the cgroup, with every directory that is missing, and opens it.
+/// Makes the cgroup, with every directory that is missing, and opens it. One that is there already
+/// must be unused, and is not the container's to remove.
 ///
 /// # Errors
 /// "container's cgroup is not empty", "unexpectedly frozen"; those of mkdir(2).
-pub fn make(cgroup: &state::Cgroup) -> Result<OwnedFd> {
-    let path = cgroup.directory.as_str();
-    let names = path.match_indices('/').map(|(at, _)| &path[..at]).chain([path]);
-    let ancestors: Vec<&str> = names.collect();
-    for directory in &ancestors[ancestors.len() - cgroup.made..] {
+pub fn make(cgroup: &mut state::Cgroup) -> Result<OwnedFd> {
+    let directory = cgroup.directory.as_str();
+    cgroup.made = make_directory(directory)?;
+    if !cgroup.made {
+        check_unused(directory)?;
+    }
+    open_directory(directory)
+}
+
+/// Whether it was made here. A parent that is missing is made too, and marked, so that the last
+/// container in it removes it; it may vanish again while another container does that.
+fn make_directory(directory: &str) -> Result<bool> {
+    for _ in 0..ATTEMPTS {
         match std::fs::create_dir(directory).map_err(errno) {
-            // Somebody else made it meanwhile.
-            Ok(()) | Err(Errno::EEXIST) => {}
+            Ok(()) => return Ok(true),
+            Err(Errno::EEXIST) => return Ok(false),
+            Err(Errno::ENOENT) => {
+                let (parent, _) = directory.rsplit_once('/').expect("it is below the mount");
+                if make_directory(parent)? {
+                    // Without the mark it stays when the container is gone: no harm is done.
+                    set_attribute(parent, MARK, b"1").ok();
+                }
+            }
             Err(errno) => return Err(Error::from_call(format!("mkdir({directory:?})"), errno)),
         }
     }
-    if cgroup.made == 0 {
-        check_unused(path)?;
-    }
-    open_directory(path)
+    Err(Error::from_call(format!("mkdir({directory:?})"), Errno::ENOENT))
 }
 
 fn errno(error: std::io::Error) -> Errno {
@@ -115,27 +125,31 @@ pub fn signal(directory: &Path, signal: i32) -> Result<()> {
     Ok(())
 }
 
-/// Ends what is left in the cgroup, waits until it has ended, and removes the directories that
-/// were made for the container: its own with all below, and those above that are empty.
+/// Ends what is left in the cgroup, waits until it has ended, and removes the directory with all
+/// below, and those above that were made for it and are empty now. A cgroup that was there before
+/// stays.
 ///
 /// # Errors
-/// EBUSY if processes do not end within ten seconds.
+/// That processes do not end within ten seconds.
 pub fn remove(cgroup: &state::Cgroup) -> Result<()> {
+    if !cgroup.made {
+        return Ok(());
+    }
+    remove_own(&cgroup.directory)?;
     let mut directory = cgroup.directory.as_str();
-    for level in 0..cgroup.made {
-        if level == 0 {
-            remove_own(directory)?;
-        } else if let Err(error) = std::fs::remove_dir(directory) {
-            match errno(error) {
-                Errno::ENOENT => {}
-                // Another container is in it.
-                Errno::EBUSY | Errno::ENOTEMPTY => break,
-                errno => return Err(Error::from_call(format!("rmdir({directory:?})"), errno)),
-            }
+    while let Some((parent, _)) = directory.rsplit_once('/').filter(|(above, _)| has_mark(above)) {
+        match std::fs::remove_dir(parent).map_err(errno) {
+            Ok(()) | Err(Errno::ENOENT) => directory = parent,
+            // Another container is in it, and will remove it.
+            Err(Errno::EBUSY | Errno::ENOTEMPTY) => break,
+            Err(errno) => return Err(Error::from_call(format!("rmdir({parent:?})"), errno)),
         }
-        directory = directory.rsplit_once('/').map_or("", |(parent, _)| parent);
     }
     Ok(())
+}
+
+fn has_mark(directory: &str) -> bool {
+    has_attribute(directory, MARK)
 }
 
 fn remove_own(directory: &str) -> Result<()> {

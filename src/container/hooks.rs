@@ -78,7 +78,7 @@ fn end_after(pidfd: BorrowedFd<'_>, seconds: i64) -> Result<()> {
         let turn = left.min(60);
         left -= turn;
         let milliseconds = u16::try_from(turn * 1000).expect("a minute has 60000 of them");
-        if wait_ended(pidfd, Some(milliseconds))? {
+        if wait_ended(pidfd, milliseconds)? {
             return Ok(());
         }
     }

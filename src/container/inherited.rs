@@ -10,7 +10,7 @@ pub struct Inherited {
     /// How many there are.
     pub count: u32,
     /// How many of them, the first, are for socket activation.
-    pub listen_fds: u32,
+    listen_fds: u32,
 }
 
 impl Inherited {
@@ -32,5 +32,15 @@ impl Inherited {
             }
         }
         Ok(Self { count, listen_fds })
+    }
+
+    /// What tells the program of the descriptors for socket activation. Its pid is 1 in a pid
+    /// namespace of its own, and engines expect the same without one.
+    #[must_use]
+    pub fn env(&self) -> Vec<String> {
+        match self.listen_fds {
+            0 => Vec::new(),
+            count => vec![format!("LISTEN_FDS={count}"), "LISTEN_PID=1".to_owned()],
+        }
     }
 }

@@ -18,13 +18,12 @@ use crate::sys::path::{InRoot, open_path};
 /// # Errors
 /// Those of the mounts, with the path.
 pub fn mask(root: &InRoot, paths: &[String]) -> Result<()> {
-    let mut empty = None;
-    let mut null = None;
+    let (mut empty, mut null) = (Cover::default(), Cover::default());
     for (index, path) in paths.iter().enumerate() {
         let Some(target) = open_if_there(root, path)? else { continue };
         let mode = fstat(&target).call(|| format!("fstat({path:?})"))?.st_mode;
         let is_directory = SFlag::from_bits_truncate(mode) & SFlag::S_IFMT == SFlag::S_IFDIR;
-        let cover = if is_directory { empty_directory(&mut empty) } else { null_file(&mut null) };
+        let cover = if is_directory { empty.take(empty_directory) } else { null.take(null_file) };
         cover
             .and_then(|cover| move_mount(cover.as_fd(), target.as_fd()))
             .context(|| format!("config.json: /linux/maskedPaths/{index} {path:?}"))?;
@@ -57,28 +56,39 @@ fn open_if_there(root: &InRoot, path: &str) -> Result<Option<OwnedFd>> {
     }
 }
 
-/// One read-only tmpfs for all: the first is new, each further one a copy of that mount, which
-/// must be attached before it can be copied (until 6.15).
-fn empty_directory(first: &mut Option<OwnedFd>) -> Result<OwnedFd> {
-    if let Some(first) = first {
-        return clone_fd(first.as_fd(), false);
+/// What covers one kind of path. The first is new, each further one a copy of that mount with its
+/// attributes; it must be attached before it can be copied (until 6.15).
+#[derive(Default)]
+struct Cover(Option<OwnedFd>);
+
+impl Cover {
+    fn take(&mut self, make: impl FnOnce() -> Result<OwnedFd>) -> Result<OwnedFd> {
+        if let Some(first) = &self.0 {
+            return clone_fd(first.as_fd(), false);
+        }
+        let mount = make()?;
+        self.0 = Some(mount.try_clone().call(|| "dup()")?);
+        Ok(mount)
     }
+}
+
+/// An empty read-only tmpfs.
+fn empty_directory() -> Result<OwnedFd> {
     let context = fsopen("tmpfs")?;
     context.set("ro", None)?;
     context.set("mode", Some("0755"))?;
-    let secure = attribute::NOSUID | attribute::NODEV | attribute::NOEXEC;
-    let mount = context.mount(attribute::RDONLY | secure)?;
-    *first = Some(mount.try_clone().call(|| "dup()")?);
-    Ok(mount)
+    context.mount(READ_ONLY | attribute::NODEV)
 }
 
-fn null_file(first: &mut Option<OwnedFd>) -> Result<OwnedFd> {
-    let null = match first {
-        Some(null) => null,
-        None => first.insert(open_null()?),
-    };
-    clone_fd(null.as_fd(), false)
+/// The host's /dev/null. Read-only, so that nobody changes its mode, owner or times, which are the
+/// host's too; the device can be read and written all the same.
+fn null_file() -> Result<OwnedFd> {
+    let null = clone_fd(open_null()?.as_fd(), false)?;
+    mount_setattr(null.as_fd(), &MountAttr::new(READ_ONLY, 0), false)?;
+    Ok(null)
 }
+
+const READ_ONLY: u64 = attribute::RDONLY | attribute::NOSUID | attribute::NOEXEC;
 
 fn open_null() -> Result<OwnedFd> {
     let null = open_path("/dev/null", OFlag::O_PATH | OFlag::O_NOFOLLOW)?;

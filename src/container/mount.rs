@@ -11,9 +11,11 @@ use super::copy_up;
 use crate::error::{Call, Context, Error, Result};
 use crate::plan::mounts::{Mount, Source};
 use crate::sys::mount::{
-    FilesystemContext, MountAttr, clone_path, fsopen, fspick, mount_setattr, move_mount,
+    FilesystemContext, MountAttr, clone_path, filesystem_magic, fsopen, fspick, mount_setattr,
+    move_mount,
 };
 use crate::sys::path::{InRoot, Leaf};
+use crate::sys::proc::PROC_MAGIC;
 
 /// Makes all mounts, in their order. Returns those that become read-only at last.
 ///
@@ -56,6 +58,12 @@ fn mount_one(root: &InRoot, mount: &Mount) -> Result<Option<OwnedFd>> {
     let is_there = copies && root.open(&mount.destination, OFlag::O_PATH).is_ok();
     let leaf = leaf_of(mounted.as_fd())?;
     let target = target(root, mount, leaf)?;
+    // The destination may be a link that the image made (CVE-2019-16884).
+    if !mount.covers_proc && filesystem_magic(&target)? == PROC_MAGIC {
+        let destination = &mount.destination;
+        let message = format!("{destination:?} cannot be mounted because it is inside /proc");
+        return Err(Error::new(message));
+    }
     if leaf_of(target.as_fd())? != leaf {
         // Said here, because move_mount(2) answers EINVAL.
         let (is, has) = match leaf {

@@ -2,7 +2,7 @@
 //! The container has a socket of its own at /run/notify; what it says there of its readiness is
 //! told to the manager, with the pid that the manager can see.
 
-use std::os::fd::{AsFd, BorrowedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 use std::os::linux::net::SocketAddrExt;
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::{SocketAddr, UnixDatagram};
@@ -12,9 +12,6 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
 use crate::error::{Call, Error, Result};
 use crate::state::{Directory, NOTIFY};
-
-/// Where a program of the container finds the socket.
-pub const SOCKET_IN_CONTAINER: &str = "/run/notify/notify.sock";
 
 /// The socket of the service manager, from the environment.
 #[must_use]
@@ -35,7 +32,8 @@ impl Relay {
     /// # Errors
     /// Those of bind(2).
     pub fn listen(directory: &Directory) -> Result<Option<Self>> {
-        let path = format!("{}/{NOTIFY}/notify.sock", directory.path);
+        // By descriptor: the path itself may be longer than a socket's address.
+        let path = format!("/proc/self/fd/{}/{NOTIFY}/notify.sock", directory.as_fd().as_raw_fd());
         let Some(manager) = socket_of_caller() else { return Ok(None) };
         let socket = match UnixDatagram::bind(&path) {
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),

@@ -10,7 +10,8 @@ use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::Path;
 
 use nix::errno::Errno;
-use nix::unistd::{AccessFlags, access};
+use nix::fcntl::{AT_FDCWD, AtFlags};
+use nix::unistd::{AccessFlags, faccessat};
 
 use crate::error::{Error, Result};
 
@@ -63,7 +64,8 @@ fn check(path: &str) -> std::result::Result<(), String> {
     if !metadata.is_file() {
         return Err("permission denied: not a regular file".to_owned());
     }
-    access(path, AccessFlags::X_OK).map_err(lower)
+    // With the effective ids and capabilities, as execve(2) will have them.
+    faccessat(AT_FDCWD, path, AccessFlags::X_OK, AtFlags::AT_EACCESS).map_err(lower)
 }
 
 /// The interpreter is found by the kernel only at execve(2), and then the error names the program.

@@ -49,11 +49,11 @@ pub fn attach(rootfs: &Rootfs) -> Result<InRoot> {
     Ok(InRoot::new(tree))
 }
 
-/// Without a mount namespace of its own the container gets the directory as it is.
+/// Opens the rootfs as it is: what a container without mounts of its own gets.
 ///
 /// # Errors
 /// Those of open(2).
-pub fn open_unmounted(rootfs: &Rootfs) -> Result<InRoot> {
+pub fn open(rootfs: &Rootfs) -> Result<InRoot> {
     open_directory(&rootfs.path).map(InRoot::new)
 }
 

@@ -25,11 +25,14 @@ const DEVPTS_MAGIC: i64 = 0x1cd1;
 /// That the container has no devpts; those of the calls.
 pub fn open(root: &InRoot, size: Option<ConsoleSize>, uid: u32) -> Result<OwnedFd> {
     let dev = open_dev(root)?;
-    let flags = OFlag::O_RDWR | OFlag::O_NOCTTY;
-    let master = root.open_no_symlinks("dev/pts/ptmx", flags)?;
-    if filesystem_magic(&master)? != DEVPTS_MAGIC {
-        return Err(Error::new("/dev/pts/ptmx is not on a devpts, mount one there"));
+    // Before anything there is opened: to open a device can have an effect.
+    let devpts = root.open_no_symlinks("dev/pts", OFlag::O_PATH | OFlag::O_DIRECTORY)?;
+    if filesystem_magic(&devpts)? != DEVPTS_MAGIC {
+        return Err(Error::new("/dev/pts is not a devpts, mount one there"));
     }
+    let flags = OFlag::O_RDWR | OFlag::O_NOCTTY | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
+    let master =
+        openat(&devpts, "ptmx", flags, Mode::empty()).call(|| "open(\"/dev/pts/ptmx\")")?;
     let peer = open_peer(master.as_fd())?;
     if let Some(size) = size {
         set_size(master.as_fd(), size.height, size.width)?;

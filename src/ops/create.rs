@@ -32,6 +32,7 @@ use super::handover::{Sockets, write_pid_file};
 use super::undo::Undo;
 use crate::bundle;
 use crate::container::inherited::Inherited;
+use crate::container::notify::Relay;
 use crate::container::{
     cgroup, credentials, devices, home, hooks, labels, masked, mount, namespaces, network, notify,
     program, rootfs, terminal, working_directory,
@@ -40,10 +41,10 @@ use crate::error::{Call, Context, Error, Result};
 use crate::host::Host;
 use crate::lifecycle::Status;
 use crate::log::Level;
-use crate::plan::namespaces::{MOUNT, NETWORK, PID};
-use crate::plan::process::Process;
-use crate::plan::{self, Plan, mounts};
-use crate::state::{Directory, Record, Root, check_id};
+use crate::plan::namespaces::{NETWORK, PID};
+use crate::plan::process::{Process, set_env};
+use crate::plan::{self, Plan};
+use crate::state::{Directory, NOTIFY, Record, Root, check_id};
 use crate::sync::{Channel, FromInit};
 use crate::sys::path::InRoot;
 use crate::sys::proc::{Procfs, process_stat};
@@ -78,9 +79,9 @@ pub struct Options {
 pub enum Start {
     /// When `start` says so.
     Later,
-    /// At once: `run`. Whether the runtime stays in the foreground, and keeps the terminal.
+    /// At once: `run`.
     Now {
-        /// Stays until the program has ended.
+        /// Whether the runtime stays until the program has ended, and keeps the terminal.
         foreground: bool,
     },
 }
@@ -97,6 +98,8 @@ pub struct Created {
     pub channel: Channel,
     /// The terminal's master, if the runtime keeps it.
     pub master: Option<OwnedFd>,
+    /// To the service manager, if the program is executed at once.
+    pub relay: Option<Relay>,
 }
 
 /// Creates a container.
@@ -112,23 +115,29 @@ pub fn create(global: &Global, options: &Options) -> Result<()> {
 ///
 /// # Errors
 /// As [`create`].
+#[expect(clippy::too_many_lines, reason = "the story of an operation is one function")]
 pub fn build(global: &Global, options: &Options, start: Start) -> Result<Created> {
     // 1. The question and the answer. Nothing has happened yet.
     let id = options.id.as_str();
     check_id(id)?;
     let inherited = Inherited::check(options.preserve_fds)?;
-    // Neither hooks nor the program get what the caller left open by accident.
-    process::close_on_exec_from(3 + inherited.count)?;
+    // Hooks get no descriptor of the caller, and the program only those that are meant for it.
+    process::close_on_exec_from(3)?;
     let bundle = bundle::read(options.bundle.as_deref().unwrap_or("."), options.config.as_deref())?;
     let host = Host::ask(&bundle.spec, &bundle.path)?;
+    let notify = format!("{}/{id}/{NOTIFY}", global.root);
     let request = plan::Request {
         id,
         bundle: &bundle.path,
         cgroup_manager: global.cgroup_manager,
         pivot: !options.no_pivot,
         new_keyring: !options.no_new_keyring,
+        notify: notify::socket_of_caller().is_some().then_some(&notify),
     };
     let mut plan = plan::plan(bundle.spec, &request, &host)?;
+    if let Some(process) = &mut plan.process {
+        inherited.env().into_iter().for_each(|entry| set_env(&mut process.env, entry));
+    }
     for warning in &plan.warnings {
         global.log.write(Level::Warning, warning)?;
     }
@@ -145,13 +154,12 @@ pub fn build(global: &Global, options: &Options, start: Start) -> Result<Created
     let mut undo = Undo::new(directory, &plan, bundle.path);
     undo.record.cgroup = plan.cgroup.as_ref().map(cgroup::remember);
     undo.directory().write(&undo.record)?;
-    if notify::socket_of_caller().is_some() {
-        let notify = undo.directory().make_notify()?;
-        plan.mounts.push(mounts::notify_mount(&notify, plan.mounts.len()));
+    if plan.notify {
+        undo.directory().make_notify()?;
     }
 
     // 3. The cgroup.
-    let cgroup = undo.record.cgroup.as_ref().map(cgroup::make).transpose();
+    let cgroup = undo.record.cgroup.as_mut().map(cgroup::make).transpose();
     let cgroup = cgroup.context(|| "config.json: /linux/cgroupsPath")?;
 
     // 4. Init, in its namespaces and its cgroup.
@@ -196,6 +204,9 @@ pub fn build(global: &Global, options: &Options, start: Start) -> Result<Created
     undo.record.start_time = stat.start_time;
     undo.record.created = clock::now();
     undo.directory().write(&undo.record)?;
+    // Before the program runs: it may say at once that it is ready.
+    let listen = || Relay::listen(undo.directory());
+    let relay = if start == Start::Later { None } else { listen()? };
     let master = sockets.send(terminal, undo.init())?;
     if let Some(master) = &master {
         // Before the program runs: it may ask at once.
@@ -205,7 +216,7 @@ pub fn build(global: &Global, options: &Options, start: Start) -> Result<Created
         write_pid_file(path, undo.record.pid)?;
     }
     channel.go()?;
-    Ok(undo.keep(channel, master))
+    Ok(undo.keep(channel, master, relay))
 }
 
 /// Step 7: network devices, then the hooks of the runtime namespace.
@@ -259,7 +270,11 @@ impl Init {
             label.write()?;
         }
         process::reset_signals()?;
-        process::close_on_exec_from(3 + self.inherited.count)?;
+        process::close_on_exec_from(3)?;
+        process::keep_on_exec(self.inherited.count)?;
+        if let Some(fifo) = &self.fifo {
+            say_that_it_executes(fifo)?;
+        }
         let errno = process::execve(&program.path, &program.args, &program.env);
         Err(Error::from_call(format!("exec {:?}", program.path), errno))
     }
@@ -284,6 +299,8 @@ impl Init {
             process::set_mempolicy(policy.mode, &policy.nodes)
                 .context(|| "config.json: /linux/memoryPolicy")?;
         }
+        // Before a mount namespace is joined, in which the path may be something else.
+        let unmounted = rootfs::open(&plan.rootfs)?;
         namespaces::join_and_make(&plan.namespaces, &joined, &procfs)?;
         if let Some(name) = &plan.keyring {
             process::join_session_keyring(name)?;
@@ -298,12 +315,8 @@ impl Init {
         let label = labels::open(label, &procfs)?;
 
         // 6. What the container sees.
-        let has_own_mounts = plan.namespaces.is_own(MOUNT);
-        let root = if has_own_mounts {
-            rootfs::attach(&plan.rootfs)?
-        } else {
-            rootfs::open_unmounted(&plan.rootfs)?
-        };
+        let has_own_mounts = plan.namespaces.has_own_mounts();
+        let root = if has_own_mounts { rootfs::attach(&plan.rootfs)? } else { unmounted };
         let read_only_at_last = mount::mount_all(&root, &plan.mounts)?;
         if let Some(devices) = &plan.devices {
             devices::make(&root, devices)?;
@@ -343,16 +356,19 @@ impl Init {
 
         // 9. The user.
         let Some(process) = &plan.process else { return Ok((None, terminal)) };
-        let env = self.env(process, &root);
+        let env = Self::env(process, &root);
         if terminal.is_none() {
             terminal::give_streams(process.credentials.uid)?;
         }
-        credentials::set_limits(process)?;
+        // Before the limits, of which one is the number of descriptors.
         let directory = working_directory::open(&root, &process.cwd)?;
+        credentials::set_limits(process)?;
         // As root if it may: the user need not be able to enter what the engine chose. On a
         // network filesystem it may be the user alone who can.
         let is_there = working_directory::enter(&directory).is_ok();
         credentials::apply(&process.credentials)?;
+        // The change of ids has cleared it (prctl(2)).
+        process::die_with_runtime(true)?;
         if !is_there {
             working_directory::enter(&directory)?;
         }
@@ -370,23 +386,11 @@ impl Init {
         Record { pid, ..self.record.clone() }.hook_state(status)
     }
 
-    /// The environment of the program, with what the config leaves to the runtime.
-    fn env(&self, process: &Process, root: &InRoot) -> Vec<String> {
+    /// The environment of the program, with HOME, which only the container's own passwd tells.
+    fn env(process: &Process, root: &InRoot) -> Vec<String> {
         let mut env = process.env.clone();
-        let home = env.iter().position(|entry| entry.starts_with("HOME="));
-        if home.is_none_or(|at| env[at] == "HOME=") {
-            let directory = home::find(root, process.credentials.uid);
-            match home {
-                Some(at) => env[at] = format!("HOME={directory}"),
-                None => env.push(format!("HOME={directory}")),
-            }
-        }
-        if notify::socket_of_caller().is_some() {
-            env.push(format!("NOTIFY_SOCKET={}", notify::SOCKET_IN_CONTAINER));
-        }
-        if self.inherited.listen_fds > 0 {
-            env.push(format!("LISTEN_FDS={}", self.inherited.listen_fds));
-            env.push("LISTEN_PID=1".to_owned());
+        if !env.iter().any(|entry| entry.starts_with("HOME=") && entry != "HOME=") {
+            set_env(&mut env, format!("HOME={}", home::find(root, process.credentials.uid)));
         }
         env
     }
@@ -417,6 +421,11 @@ fn c_strings(list: &[String]) -> Vec<CString> {
 
 fn go_or_end(is_there: bool) -> Result<()> {
     if is_there { Ok(()) } else { Err(Error::new("the runtime is gone")) }
+}
+
+/// Without this byte `start` knows that init ended before.
+fn say_that_it_executes(fifo: &OwnedFd) -> Result<()> {
+    nix::unistd::write(fifo, b"X").map(drop).call(|| "write(exec.fifo)")
 }
 
 /// Takes one byte, the one of the `start` that wins; others find theirs still there.

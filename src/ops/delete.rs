@@ -8,9 +8,9 @@ use crate::container::{cgroup, hooks};
 use crate::error::{Error, Result};
 use crate::lifecycle::{Operation, Status, check};
 use crate::log::Level;
-use crate::state::{Container, Record, Root, check_id};
+use crate::state::{Container, LONGEST_WAIT, Record, Root, check_id};
 use crate::sys::proc::process_stat;
-use crate::sys::process::{close_on_exec_from, pidfd_open, pidfd_send_signal, wait_ended};
+use crate::sys::process::{pidfd_open, pidfd_send_signal, wait_ended};
 
 /// How long a container process may take to end after SIGKILL, in milliseconds.
 pub const LONGEST_END: u16 = 10_000;
@@ -27,8 +27,27 @@ pub fn delete(global: &Global, id: &str, force: bool) -> Result<()> {
         other => other?,
     };
     let operation = if force { Operation::ForceDelete } else { Operation::Delete };
-    check(operation, container.status()?, id).map_err(Error::new)?;
-    end_processes(&container.record)?;
+    let status = container.status()?;
+    check(operation, status, id).map_err(Error::new)?;
+    if force {
+        match (status, &container.record.cgroup) {
+            // Its creator sees that init has ended, and unmakes the container.
+            (Status::Creating, Some(cgroup)) => cgroup::kill(&cgroup.directory)?,
+            // Before the lock: a `run` in the foreground has it until it has removed the container.
+            _ => end_processes(&container.record)?,
+        }
+    }
+    // One at a time: what is removed by its name must still be this container's.
+    if !container.directory.lock(LONGEST_WAIT)? {
+        return Err(Error::new("another operation on this container is at work"));
+    }
+    if !force {
+        if !container.directory.is_current()? {
+            return Err(Error::new("container does not exist"));
+        }
+        check(operation, container.status()?, id).map_err(Error::new)?;
+        end_processes(&container.record)?;
+    }
     remove(global, &container)
 }
 
@@ -55,14 +74,15 @@ pub fn end_processes(record: &Record) -> Result<()> {
         if stat.is_some_and(|stat| stat.start_time == record.start_time) {
             // ESRCH: it has ended.
             pidfd_send_signal(init.as_fd(), 9).ok();
-            if !wait_ended(init.as_fd(), Some(LONGEST_END))? {
+            if !wait_ended(init.as_fd(), LONGEST_END)? {
                 return Err(Error::new("container init still running"));
             }
         }
     }
     match &record.cgroup {
-        // In a pid namespace of its own the kernel has ended all others with init.
-        Some(cgroup) if !record.own_pid_namespace || record.pid == 0 => {
+        // In a pid namespace of its own the kernel has ended all others with init. Without a pid
+        // the creator was killed, and init with it: what is there now is somebody else's.
+        Some(cgroup) if !record.own_pid_namespace && record.pid != 0 => {
             cgroup::kill(&cgroup.directory)
         }
         _ => Ok(()),
@@ -74,6 +94,10 @@ pub fn end_processes(record: &Record) -> Result<()> {
 /// # Errors
 /// Those of removing the cgroup and the directory.
 pub fn remove(global: &Global, container: &Container) -> Result<()> {
+    // Removed by somebody else, who may have made another one of this name.
+    if !container.directory.is_current()? {
+        return Ok(());
+    }
     if let Some(cgroup) = &container.record.cgroup {
         cgroup::remove(cgroup)?;
     }
@@ -93,7 +117,6 @@ pub fn run_poststop(record: &Record) -> Result<()> {
     if record.hooks.poststop.is_empty() {
         return Ok(());
     }
-    close_on_exec_from(3)?;
     let state = record.hook_state(Status::Stopped);
     let run = |hook| hooks::run_all("poststop", std::slice::from_ref(hook), &state, &[]);
     let results: Vec<Result<()>> = record.hooks.poststop.iter().map(run).collect();

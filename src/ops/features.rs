@@ -1,11 +1,9 @@
 //! features: features.md and features-linux.md of the runtime specification. Made from the tables
 //! that the plan itself uses, so that it says what is true.
 
-use std::io::Write;
-
 use serde_json::json;
 
-use crate::error::{Call, Result};
+use crate::error::Result;
 use crate::plan::hooks::by_kind;
 use crate::plan::mount_options::{Effect, WORDS};
 use crate::plan::namespaces::TYPES;
@@ -20,7 +18,7 @@ use crate::spec::config::Hooks;
 pub fn features() -> Result<()> {
     let document = document();
     let text = serde_json::to_string_pretty(&document).expect("a value is JSON");
-    writeln!(std::io::stdout(), "{text}").call(|| "write(standard output)")
+    super::print(&(text + "\n"))
 }
 
 fn document() -> serde_json::Value {

@@ -43,12 +43,26 @@ pub struct Foreground<'a> {
     pub relay: Option<Relay>,
 }
 
-/// Bytes on their way to the terminal.
+/// Bytes on their way from one side to the other. As many as a pipe takes without waiting when
+/// poll(2) says that it is ready (pipe(7), PIPE_BUF).
 struct Pending {
     bytes: [u8; 4096],
     start: usize,
     end: usize,
 }
+
+/// What poll(2) said, in the order of [`Foreground::poll`].
+struct Events {
+    ended: bool,
+    signalled: bool,
+    ready: bool,
+    terminal: bool,
+    typed: bool,
+    shows: bool,
+}
+
+/// How long a reader of the last output may take, in milliseconds, each time it reads nothing.
+const LONGEST_LAST: u16 = 1000;
 
 impl Foreground<'_> {
     /// Waits until init has ended, and returns its exit status.
@@ -56,79 +70,104 @@ impl Foreground<'_> {
     /// # Errors
     /// Those of poll(2).
     pub fn wait(mut self) -> Result<u8> {
-        let input = standard_stream(0);
         let raw = match &self.master {
             Some(master) => {
                 fcntl(master, FcntlArg::F_SETFL(OFlag::O_NONBLOCK)).call(|| "fcntl(O_NONBLOCK)")?;
                 keep_line_feeds(master.as_fd())?;
+                let input = standard_stream(0);
                 is_terminal(input).then(|| RawMode::new(input)).transpose()?
             }
             None => None,
         };
-        let mut pending = Pending { bytes: [0; 4096], start: 0, end: 0 };
+        let (mut input, mut output) = (Pending::new(), Pending::new());
         let mut is_input_open = self.master.is_some();
         loop {
-            let none = PollFlags::empty();
-            let to_terminal = if pending.is_empty() { none } else { PollFlags::POLLOUT };
-            let from_input =
-                if is_input_open && pending.is_empty() { PollFlags::POLLIN } else { none };
-            let mut fds = Vec::with_capacity(5);
-            fds.push(PollFd::new(self.init.pidfd.as_fd(), PollFlags::POLLIN));
-            fds.push(PollFd::new(self.signals.as_fd(), PollFlags::POLLIN));
-            let terminal = self.master.as_ref().map(|master| {
-                fds.push(PollFd::new(master.as_fd(), PollFlags::POLLIN | to_terminal));
-                fds.len() - 1
-            });
-            let input_at = (from_input != none).then(|| {
-                fds.push(PollFd::new(input, from_input));
-                fds.len() - 1
-            });
-            let relay = self.relay.as_ref().map(|relay| {
-                fds.push(PollFd::new(relay.as_fd(), PollFlags::POLLIN));
-                fds.len() - 1
-            });
-            match poll(&mut fds, PollTimeout::NONE) {
-                Err(Errno::EINTR) => continue,
-                other => other.call(|| "poll()")?,
-            };
-            let events = |at: Option<usize>| {
-                at.and_then(|at| fds[at].revents()).unwrap_or(PollFlags::empty())
-            };
-            let (ended, signalled) = (!events(Some(0)).is_empty(), !events(Some(1)).is_empty());
-            let (terminal, typed) = (events(terminal), !events(input_at).is_empty());
-            let ready = !events(relay).is_empty();
-            if signalled {
+            let events = self.poll(&input, &output, is_input_open)?;
+            if events.signalled {
                 self.forward_signals();
             }
-            if ready
-                && self
-                    .relay
-                    .as_ref()
-                    .is_some_and(|relay| relay.relay(self.init.pid).unwrap_or(true))
-            {
+            if events.ready && self.relay.as_ref().is_some_and(|relay| self.has_told(relay)) {
                 self.relay = None;
             }
-            if let Some(master) = &self.master {
-                if typed {
-                    is_input_open = pending.fill(input);
-                }
-                pending.drain(master.as_fd());
-                // POLLHUP: nobody has the other side open now; somebody may open it again, but
-                // until then this would be an endless loop.
-                if !terminal.is_empty() && !show(master.as_fd()) {
+            if events.shows {
+                output.drain(standard_stream(1));
+            }
+            if events.typed {
+                is_input_open = input.fill(standard_stream(0));
+            }
+            if let (Some(master), true) = (&self.master, events.terminal) {
+                input.drain(master.as_fd());
+                if output.is_empty() && !output.fill(master.as_fd()) {
+                    // All processes of the container have closed the terminal.
                     self.master = None;
                     is_input_open = false;
                 }
             }
-            if ended {
+            if events.ended {
                 break;
             }
         }
-        if let Some(master) = &self.master {
-            show(master.as_fd());
-        }
+        self.show_the_last(&mut output)?;
         drop(raw);
         exit_status(self.init.pidfd.as_fd())
+    }
+
+    fn poll(&self, input: &Pending, output: &Pending, is_input_open: bool) -> Result<Events> {
+        let either = |condition, flag| if condition { flag } else { PollFlags::empty() };
+        let reads = |condition| either(condition, PollFlags::POLLIN);
+        let writes = |condition| either(condition, PollFlags::POLLOUT);
+        let of_terminal = reads(output.is_empty()) | writes(!input.is_empty());
+        let wanted = [
+            (Some(self.init.pidfd.as_fd()), reads(true)),
+            (Some(self.signals.as_fd()), reads(true)),
+            (self.relay.as_ref().map(AsFd::as_fd), reads(true)),
+            (self.master.as_ref().map(AsFd::as_fd), of_terminal),
+            (Some(standard_stream(0)), reads(is_input_open && input.is_empty())),
+            (Some(standard_stream(1)), writes(!output.is_empty())),
+        ];
+        // What nothing is wanted of is left out: poll(2) would report its end again and again.
+        let is_wanted =
+            |(fd, flags): &(Option<BorrowedFd<'_>>, PollFlags)| fd.is_some() && !flags.is_empty();
+        let present = wanted.iter().filter(|one| is_wanted(one));
+        let mut fds: Vec<PollFd<'_>> =
+            present.filter_map(|(fd, flags)| fd.map(|fd| PollFd::new(fd, *flags))).collect();
+        loop {
+            match poll(&mut fds, PollTimeout::NONE) {
+                Err(Errno::EINTR) => {}
+                other => break other.map(drop).call(|| "poll()")?,
+            }
+        }
+        let mut answers = fds.iter().map(|fd| fd.any().unwrap_or(false));
+        let [ended, signalled, ready, terminal, typed, shows] =
+            wanted.map(|one| is_wanted(&one) && answers.next().unwrap_or(false));
+        Ok(Events { ended, signalled, ready, terminal, typed, shows })
+    }
+
+    /// Whether the container has said that it is ready. If it cannot be told, it is not tried again.
+    fn has_told(&self, relay: &Relay) -> bool {
+        relay.relay(self.init.pid).unwrap_or(true)
+    }
+
+    /// What the container wrote before it ended, as long as somebody reads it.
+    fn show_the_last(&self, output: &mut Pending) -> Result<()> {
+        let Some(master) = &self.master else { return Ok(()) };
+        loop {
+            if output.is_empty() {
+                output.fill(master.as_fd());
+            }
+            if output.is_empty() {
+                return Ok(());
+            }
+            let mut fds = [PollFd::new(standard_stream(1), PollFlags::POLLOUT)];
+            match poll(&mut fds, PollTimeout::from(LONGEST_LAST)) {
+                Ok(0) => return Ok(()),
+                Err(Errno::EINTR) => {}
+                other => {
+                    other.call(|| "poll()")?;
+                    output.drain(standard_stream(1));
+                }
+            }
+        }
     }
 
     fn forward_signals(&self) {
@@ -152,57 +191,37 @@ impl Foreground<'_> {
 }
 
 impl Pending {
+    fn new() -> Self {
+        Self { bytes: [0; 4096], start: 0, end: 0 }
+    }
+
     fn is_empty(&self) -> bool {
         self.start == self.end
     }
 
-    /// Reads what was typed. Whether there can be more.
-    fn fill(&mut self, input: BorrowedFd<'_>) -> bool {
-        match nix::unistd::read(input, &mut self.bytes) {
+    /// Reads once, when all that was read before is gone. Whether there can be more.
+    fn fill(&mut self, from: BorrowedFd<'_>) -> bool {
+        match nix::unistd::read(from, &mut self.bytes) {
             Ok(0) => false,
             Ok(length) => {
                 (self.start, self.end) = (0, length);
                 true
             }
+            // Of a pty's master EIO: nobody has the other side open.
             Err(errno) => errno == Errno::EINTR || errno == Errno::EAGAIN,
         }
     }
 
-    /// Writes what the terminal takes; the rest stays.
-    fn drain(&mut self, master: BorrowedFd<'_>) {
-        while !self.is_empty() {
-            match nix::unistd::write(master, &self.bytes[self.start..self.end]) {
-                Ok(length) => self.start += length,
-                Err(Errno::EINTR) => {}
-                Err(Errno::EAGAIN) => break,
-                // Nobody will read it.
-                Err(_) => self.start = self.end,
-            }
+    /// Writes once; what is not taken stays.
+    fn drain(&mut self, to: BorrowedFd<'_>) {
+        if self.is_empty() {
+            return;
         }
-    }
-}
-
-/// Shows what the container has written. Whether there can be more.
-fn show(master: BorrowedFd<'_>) -> bool {
-    let mut bytes = [0; 4096];
-    loop {
-        match nix::unistd::read(master, &mut bytes) {
-            Ok(0) => return false,
-            Ok(length) => {
-                let mut rest = &bytes[..length];
-                while !rest.is_empty() {
-                    match nix::unistd::write(standard_stream(1), rest) {
-                        Ok(written) => rest = &rest[written..],
-                        Err(Errno::EINTR | Errno::EAGAIN) => {}
-                        // Nobody looks at it; the container goes on.
-                        Err(_) => break,
-                    }
-                }
-            }
-            Err(Errno::EINTR) => {}
-            Err(Errno::EAGAIN) => return true,
-            // EIO: all processes of the container have closed it.
-            Err(_) => return false,
+        match nix::unistd::write(to, &self.bytes[self.start..self.end]) {
+            Ok(length) => self.start += length,
+            Err(Errno::EINTR | Errno::EAGAIN) => {}
+            // Nobody will read it; the container goes on.
+            Err(_) => self.start = self.end,
         }
     }
 }

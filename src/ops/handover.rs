@@ -1,6 +1,8 @@
 //! What the runtime hands to who called it: the terminal, the pidfd, the pid.
 
-use std::os::fd::{AsRawFd, OwnedFd};
+use std::fs::File;
+use std::io::Write;
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::path::Path;
 
 use super::create::{Options, Start};
@@ -55,7 +57,6 @@ impl Sockets {
         }
         match (&self.console, master) {
             (Some(socket), Some(master)) => {
-                use std::os::fd::AsFd;
                 let name = format!("/dev/pts/{}", pty_number(master.as_fd())?);
                 socket::send(socket, name.as_bytes(), Some(master.as_raw_fd()))
                     .context(|| "--console-socket")?;
@@ -73,6 +74,14 @@ impl Sockets {
 pub fn write_pid_file(path: &str, pid: i32) -> Result<()> {
     let name = Path::new(path).file_name().unwrap_or_default().to_string_lossy();
     let new = Path::new(path).with_file_name(format!(".{name}"));
-    std::fs::write(&new, pid.to_string()).call(|| format!("write({new:?})"))?;
-    std::fs::rename(&new, path).call(|| format!("rename({new:?}, {path:?})"))
+    // Left by a runtime that was killed, or planted: never followed.
+    std::fs::remove_file(&new).ok();
+    let written = File::create_new(&new)
+        .and_then(|mut file| file.write_all(pid.to_string().as_bytes()))
+        .call(|| format!("write({new:?})"))
+        .and_then(|()| std::fs::rename(&new, path).call(|| format!("rename({new:?}, {path:?})")));
+    if written.is_err() {
+        std::fs::remove_file(&new).ok();
+    }
+    written
 }

@@ -1,11 +1,10 @@
 //! list: all containers below `--root`, as runc shows them.
 
 use std::fmt::Write as _;
-use std::io::Write as _;
 
 use super::Global;
 use super::state::owner_name;
-use crate::error::{Call, Error, Result};
+use crate::error::{Error, Result};
 use crate::state::{Root, check_id};
 use crate::sys::regex::Regex;
 
@@ -43,7 +42,7 @@ pub fn list(global: &Global, format: Format) -> Result<()> {
         }
         Format::Table => table(&mut text, &containers),
     }
-    std::io::stdout().write_all(text.as_bytes()).call(|| "write(standard output)")
+    super::print(&text)
 }
 
 type Row = (crate::state::Container, crate::lifecycle::Status, String);

@@ -13,6 +13,8 @@ pub mod start;
 pub mod state;
 mod undo;
 
+use std::io::Write;
+
 use crate::cli::GlobalFlags;
 use crate::error::{Call, Error, Result};
 use crate::log::Log;
@@ -29,6 +31,14 @@ pub struct Global {
     pub log: Log,
     /// Who makes cgroups.
     pub cgroup_manager: Manager,
+}
+
+/// Writes a command's answer to standard output.
+///
+/// # Errors
+/// Those of write(2): a full disk, a closed pipe.
+pub fn print(text: &str) -> Result<()> {
+    std::io::stdout().write_all(text.as_bytes()).call(|| "write(standard output)")
 }
 
 impl Global {

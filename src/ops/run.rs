@@ -5,7 +5,6 @@ use super::create::{Created, Options, Start, build};
 use super::delete::{end_processes, remove};
 use super::foreground::{Foreground, block_signals};
 use super::start::run_poststart;
-use crate::container::notify::Relay;
 use crate::error::Result;
 use crate::state::Container;
 use crate::sync::FromInit;
@@ -39,17 +38,16 @@ pub fn run(global: &Global, options: &Options, how: RunOptions) -> Result<u8> {
         None
     };
     let created = build(global, options, Start::Now { foreground })?;
-    let Created { directory, record, init, channel, master } = created;
+    let Created { directory, record, init, channel, master, relay } = created;
     let container = Container { directory, record };
-    let relay = Relay::listen(&container.directory)?;
     let started = match channel.receive() {
         Ok(FromInit::Failed(error)) | Err(error) => Err(error),
         // The end of the connection: the program was executed.
         Ok(_) => run_poststart(&container.record),
     };
     if let Err(error) = started {
-        end_processes(&container.record)?;
-        remove(global, &container)?;
+        // The error that began it is the one to report.
+        end_processes(&container.record).and_then(|()| remove(global, &container)).ok();
         return Err(error);
     }
     let Some(signals) = signals else {

@@ -13,8 +13,8 @@ use super::delete::{LONGEST_END, end_processes};
 use crate::container::{hooks, notify};
 use crate::error::{Call, Error, Result};
 use crate::lifecycle::{Operation, Status, check};
-use crate::state::{Container, Record, Root, check_id};
-use crate::sys::process::{close_on_exec_from, pidfd_open, wait_ended};
+use crate::state::{Container, LONGEST_WAIT, Record, Root, check_id};
+use crate::sys::process::{pidfd_open, wait_ended};
 
 /// Executes the program of a container that was created. Returns when it was executed.
 ///
@@ -23,6 +23,12 @@ use crate::sys::process::{close_on_exec_from, pidfd_open, wait_ended};
 pub fn start(global: &Global, id: &str) -> Result<()> {
     check_id(id)?;
     let container = find(global, id)?;
+    check(Operation::Start, container.status()?, id).map_err(Error::new)?;
+    // One at a time: the second one finds another status. Who has the lock for longer is no `start`
+    // of a container that was created.
+    if !container.directory.lock(LONGEST_WAIT)? {
+        return Err(Error::new("another operation on this container is at work"));
+    }
     check(Operation::Start, container.status()?, id).map_err(Error::new)?;
     if !container.record.has_process {
         return Err(Error::new("config.json: /process: missing, there is no program to start"));
@@ -63,7 +69,8 @@ fn no_longer_created(container: &Container) -> Error {
     Error::new(message.err().unwrap_or_else(|| "container not running".to_owned()))
 }
 
-/// Waits until init has no reading end any more; then what is left in the pipe tells the rest.
+/// Waits until init has no reading end any more; then what is left in the pipe tells the rest: "X",
+/// it was about to execute the program; "E" and a text, what went wrong, before or after the "X".
 fn wait_executed(container: &Container, fifo: &OwnedFd) -> Result<()> {
     loop {
         let mut fds = [PollFd::new(fifo.as_fd(), PollFlags::empty())];
@@ -78,23 +85,21 @@ fn wait_executed(container: &Container, fifo: &OwnedFd) -> Result<()> {
             Err(Errno::EAGAIN) => 0,
             other => other.call(|| "read(exec.fifo)")?,
         },
-        // Removed by the `start` that won.
+        // Deleted by force meanwhile.
         None => 0,
     };
     let left = String::from_utf8_lossy(&left[..length]);
-    let error = left.trim_start_matches('G');
-    if let Some(message) = error.strip_prefix('E') {
-        // Init has said its last word; that it has ended is known when this is printed.
-        if let Some(init) = pidfd_open(container.record.pid)? {
-            wait_ended(init.as_fd(), Some(LONGEST_END))?;
-        }
-        return Err(Error::new(message));
-    }
-    if left.is_empty() {
+    if left == "X" {
         return Ok(());
     }
-    // Our byte, or that of another `start`, was not taken: one of the two has lost.
-    Err(no_longer_created(container))
+    // Init has said its last word; that it has ended is known when this is printed.
+    if let Some(init) = pidfd_open(container.record.pid)? {
+        wait_ended(init.as_fd(), LONGEST_END)?;
+    }
+    Err(match left.trim_start_matches('X').strip_prefix('E') {
+        Some(message) => Error::new(message),
+        None => Error::new("init ended before the program was executed"),
+    })
 }
 
 /// Runs the hooks that follow the start of the program. If one fails the container is stopped
@@ -106,7 +111,6 @@ pub fn run_poststart(record: &Record) -> Result<()> {
     if record.hooks.poststart.is_empty() {
         return Ok(());
     }
-    close_on_exec_from(3)?;
     let state = record.hook_state(Status::Running);
     let result = hooks::run_all("poststart", &record.hooks.poststart, &state, &[]);
     if result.is_err() {

@@ -1,10 +1,8 @@
 //! state: runtime.md, "Query State".
 
-use std::io::Write;
-
 use super::Global;
 use super::start::find;
-use crate::error::{Call, Result};
+use crate::error::Result;
 use crate::state::check_id;
 
 /// Prints the state object.
@@ -17,7 +15,7 @@ pub fn state(global: &Global, id: &str) -> Result<()> {
     let owner = owner_name(container.directory.owner()?);
     let state = container.record.state(container.status()?, &owner);
     let text = serde_json::to_string_pretty(&state).expect("a state is JSON");
-    writeln!(std::io::stdout(), "{text}").call(|| "write(standard output)")
+    super::print(&(text + "\n"))
 }
 
 /// The name of a user of the host, or the number if there is no name (passwd(5)).

@@ -1,12 +1,13 @@
 //! What create made, a failing create unmakes, in reverse: init, the cgroup, the directory. What
 //! goes wrong on the way does not stop it.
 
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, OwnedFd};
 
 use super::create::Created;
 use super::delete::run_poststop;
 use crate::container::cgroup;
 use crate::container::network::Moved;
+use crate::container::notify::Relay;
 use crate::error::Error;
 use crate::plan::Plan;
 use crate::plan::namespaces::PID;
@@ -56,11 +57,23 @@ impl Undo {
     }
 
     /// The container is complete.
-    pub fn keep(mut self, channel: Channel, master: Option<std::os::fd::OwnedFd>) -> Created {
+    pub fn keep(
+        mut self,
+        channel: Channel,
+        master: Option<OwnedFd>,
+        relay: Option<Relay>,
+    ) -> Created {
         let taken = "keep is called once, on a container with an init";
         let directory = self.directory.take().expect(taken);
         let init = self.init.take().expect(taken);
-        Created { directory, record: std::mem::take(&mut self.record), init, channel, master }
+        Created {
+            directory,
+            record: std::mem::take(&mut self.record),
+            init,
+            channel,
+            master,
+            relay,
+        }
     }
 
     /// In init: the container is the runtime's to unmake. Closes the directory.
@@ -88,10 +101,13 @@ impl Drop for Undo {
             pidfd_send_signal(init.pidfd.as_fd(), 9).ok();
             exit_status(init.pidfd.as_fd()).ok();
         }
-        if let Some(cgroup) = &self.record.cgroup {
-            cgroup::remove(cgroup).ok();
+        // Somebody may have deleted the container meanwhile, by force, and made another one.
+        if directory.is_current().unwrap_or(false) {
+            if let Some(cgroup) = &self.record.cgroup {
+                cgroup::remove(cgroup).ok();
+            }
+            directory.remove().ok();
         }
-        directory.remove().ok();
         if self.init.is_some() {
             run_poststop(&self.record).ok();
         }

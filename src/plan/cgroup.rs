@@ -85,6 +85,7 @@ mod tests {
             cgroup_manager: Manager::Cgroupfs,
             pivot: true,
             new_keyring: true,
+            notify: None,
         };
         let mut problems = Problems::default();
         let cgroup = plan(path, &request, &host, &mut problems);

@@ -14,8 +14,6 @@ use crate::spec::config;
 pub struct Devices {
     /// Device files, those of the config first.
     pub nodes: Vec<Node>,
-    /// Whether /dev/console is the container's terminal.
-    pub console: bool,
 }
 
 /// A device file.
@@ -60,12 +58,7 @@ pub const LINKS: [(&str, &str); 5] = [
 ];
 
 /// Plans the device files. `None` if /dev is a bind mount: it is somebody else's, and has its own.
-pub fn plan(
-    list: &[config::Device],
-    mounts: &[Mount],
-    terminal: bool,
-    problems: &mut Problems,
-) -> Option<Devices> {
+pub fn plan(list: &[config::Device], mounts: &[Mount], problems: &mut Problems) -> Option<Devices> {
     let mut nodes: Vec<Node> = Vec::new();
     for (index, device) in list.iter().enumerate() {
         let pointer = format!("/linux/devices/{index}");
@@ -96,7 +89,7 @@ pub fn plan(
     let is_bound = mounts
         .iter()
         .any(|mount| mount.destination == "/dev" && matches!(mount.source, Source::Bind { .. }));
-    (!is_bound).then_some(Devices { nodes, console: terminal })
+    (!is_bound).then_some(Devices { nodes })
 }
 
 fn plan_node(pointer: &str, device: &config::Device, problems: &mut Problems) -> Option<Node> {

@@ -32,6 +32,8 @@ pub struct Request<'a> {
     pub pivot: bool,
     /// Whether the container gets a session keyring of its own.
     pub new_keyring: bool,
+    /// The directory of the socket for sd_notify(3), if the caller has a service manager.
+    pub notify: Option<&'a str>,
 }
 
 /// All that create does, in the order in which it does it.
@@ -59,6 +61,8 @@ pub struct Plan {
     pub sysctls: Vec<(String, String)>,
     /// All hooks.
     pub hooks: Hooks,
+    /// Whether the container has a socket for sd_notify(3).
+    pub notify: bool,
     /// For the state object.
     pub annotations: BTreeMap<String, String>,
     /// The execution domain.
@@ -128,16 +132,15 @@ pub fn plan(spec: Spec, request: &Request<'_>, host: &Host) -> Result<Plan> {
         cgroup_mount: host.cgroup_mount,
         label: linux.mount_label.as_deref().filter(|label| !label.is_empty()),
     };
-    let mounts = mounts::plan(&spec.mounts, &question, &mut problems);
-    let process = spec.process.map(|process| process::plan(process, host, &mut problems));
+    let mut mounts = mounts::plan(&spec.mounts, &question, &mut problems);
+    let mut process = spec.process.map(|process| process::plan(process, host, &mut problems));
     if let Some(label) = linux.mount_label.as_ref().filter(|label| !label.is_empty()) {
         problems.check_text("/linux/mountLabel", label);
         if !host.has_selinux {
             problems.add("/linux/mountLabel", "this host has no SELinux");
         }
     }
-    let terminal = process.as_ref().is_some_and(|process| process.terminal.is_some());
-    let devices = devices::plan(&linux.devices, &mounts, terminal, &mut problems);
+    let devices = devices::plan(&linux.devices, &mounts, &mut problems);
     let rootfs = rootfs::plan(
         spec.root.as_ref(),
         linux.rootfs_propagation.as_deref(),
@@ -148,6 +151,14 @@ pub fn plan(spec: Spec, request: &Request<'_>, host: &Host) -> Result<Plan> {
         &mut problems,
     );
     mounts::check_namespace(&namespaces, &mounts, &rootfs, &mut problems);
+    // A container without mounts of its own cannot be shown the socket.
+    let notify = request.notify.filter(|_| namespaces.has_own_mounts());
+    if let Some(directory) = notify {
+        mounts.push(mounts::notify_mount(directory, mounts.len()));
+        if let Some(process) = &mut process {
+            process::set_env(&mut process.env, mounts::NOTIFY_VARIABLE.to_owned());
+        }
+    }
     uts_name("/hostname", spec.hostname.as_deref(), &namespaces, &mut problems);
     uts_name("/domainname", spec.domainname.as_deref(), &namespaces, &mut problems);
     hooks::check(&spec.hooks, &mut problems);
@@ -162,6 +173,7 @@ pub fn plan(spec: Spec, request: &Request<'_>, host: &Host) -> Result<Plan> {
         personality: process::personality(linux.personality.as_ref(), &mut problems),
         memory_policy: process::memory_policy(linux.memory_policy.as_ref(), &mut problems),
         hooks: spec.hooks,
+        notify: notify.is_some(),
         annotations: spec.annotations,
         namespaces,
         rootfs,

@@ -54,6 +54,8 @@ pub struct Mount {
     /// Whether no part of the destination may be a symbolic link: an image that has one at /proc
     /// would have its paths masked somewhere else (CVE-2019-19921, CVE-2023-27561).
     pub no_symlinks: bool,
+    /// Whether it may cover a file or directory of a procfs.
+    pub covers_proc: bool,
     /// Read-only at last: device files and mount points are still to be made in it.
     pub read_only_at_last: bool,
 }
@@ -128,6 +130,7 @@ fn plan_one(
     }
     Some(Mount {
         index,
+        covers_proc: may_cover_proc(&destination),
         destination,
         source,
         attr: options.attr,
@@ -154,6 +157,10 @@ const IN_PROC: [&str; 11] = [
     "/proc/uptime",
 ];
 
+fn may_cover_proc(destination: &str) -> bool {
+    destination == "/proc" || IN_PROC.contains(&destination)
+}
+
 /// Absolute and without "." and "..": the comparison with "/proc" is of what it means.
 fn plan_destination(pointer: &str, text: &str, problems: &mut Problems) -> Option<String> {
     let pointer = format!("{pointer}/destination");
@@ -167,7 +174,7 @@ fn plan_destination(pointer: &str, text: &str, problems: &mut Problems) -> Optio
         problems.warn(&pointer, format_args!("{text:?} should be absolute"));
     }
     let destination = normalize(text);
-    if destination.starts_with("/proc/") && !IN_PROC.contains(&destination.as_str()) {
+    if destination.starts_with("/proc/") && !may_cover_proc(&destination) {
         let message = format!("{destination:?} cannot be mounted because it is inside /proc");
         problems.add(&pointer, message);
         return None;
@@ -301,14 +308,14 @@ fn split(data: &[(usize, String)]) -> Vec<(String, Option<String>)> {
     data.iter().map(pair).collect()
 }
 
-/// Mounts are made in the mount namespace of the container; one that is inherited stays as it is.
+/// Mounts are made in a new mount namespace; one that is inherited or joined stays as it is.
 pub fn check_namespace(
     namespaces: &Namespaces,
     mounts: &[Mount],
     rootfs: &Rootfs,
     problems: &mut Problems,
 ) {
-    if namespaces.is_own(namespaces::MOUNT) {
+    if namespaces.has_own_mounts() {
         return;
     }
     let needing = [
@@ -319,9 +326,12 @@ pub fn check_namespace(
         ("/root/readonly", rootfs.readonly),
     ];
     for (pointer, _) in needing.into_iter().filter(|(_, is_set)| *is_set) {
-        problems.add(pointer, "needs a mount namespace in /linux/namespaces");
+        problems.add(pointer, "needs a new mount namespace in /linux/namespaces");
     }
 }
+
+/// Tells the program where the socket for sd_notify(3) is.
+pub const NOTIFY_VARIABLE: &str = "NOTIFY_SOCKET=/run/notify/notify.sock";
 
 /// The directory with the socket for sd_notify(3), as runc shows it to a container.
 #[must_use]
@@ -334,6 +344,7 @@ pub fn notify_mount(directory: &str, index: usize) -> Mount {
         recursive_attr: MountAttr::default(),
         propagation: None,
         no_symlinks: false,
+        covers_proc: false,
         read_only_at_last: false,
     }
 }

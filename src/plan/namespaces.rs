@@ -63,6 +63,13 @@ impl Namespaces {
         self.new & kind != 0 || self.joins.iter().any(|join| join.kind == kind)
     }
 
+    /// Whether mounts can be made for the container. In a namespace that is joined they would be made
+    /// for everybody in it, and a new root would be theirs too.
+    #[must_use]
+    pub fn has_own_mounts(&self) -> bool {
+        self.new & MOUNT != 0
+    }
+
     /// Those that clone3(2) makes. The cgroup namespace is made by init, because its root is the
     /// cgroup of who asks for it (cgroup_namespaces(7)), which for clone3 is the runtime's; the
     /// time namespace too, because its offsets are written while nobody is in it.

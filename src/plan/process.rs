@@ -85,17 +85,22 @@ fn plan_env(list: Vec<String>, problems: &mut Problems) -> Vec<String> {
     for (index, entry) in list.into_iter().enumerate() {
         let pointer = format!("/process/env/{index}");
         problems.check_text(&pointer, &entry);
-        let Some(end) = entry.find('=').filter(|end| *end > 0) else {
+        if entry.find('=').is_none_or(|at| at == 0) {
             problems.add(pointer, format_args!("{entry:?} is not NAME=value"));
             continue;
-        };
-        let name = &entry[..=end];
-        match env.iter_mut().find(|earlier| earlier.starts_with(name)) {
-            Some(earlier) => *earlier = entry,
-            None => env.push(entry),
         }
+        set_env(&mut env, entry);
     }
     env
+}
+
+/// Sets a variable, `NAME=value`: in the place of an earlier one of that name, if there is one.
+pub fn set_env(env: &mut Vec<String>, entry: String) {
+    let end = entry.find('=').map_or(entry.len(), |at| at + 1);
+    match env.iter_mut().find(|earlier| earlier.starts_with(&entry[..end])) {
+        Some(earlier) => *earlier = entry,
+        None => env.push(entry),
+    }
 }
 
 /// The kernel's numbers (sched(7)).

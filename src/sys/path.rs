@@ -4,12 +4,14 @@
 //! that follow nothing (CVE-2021-30465, CVE-2024-45310).
 
 use std::collections::VecDeque;
-use std::ffi::OsString;
+use std::ffi::{CStr, OsString};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 
+use nix::NixPath;
 use nix::errno::Errno;
 use nix::fcntl::{AT_FDCWD, OFlag, OpenHow, ResolveFlag, openat, openat2, readlinkat};
+use nix::sys::signal::{SaFlags, SigAction, SigHandler, SigSet, Signal, sigaction};
 use nix::sys::stat::{Mode, SFlag, fstat, mkdirat};
 
 use crate::error::{Call, Error, Result};
@@ -199,6 +201,42 @@ pub fn open_path(path: &str, flags: OFlag) -> Result<OwnedFd> {
         .call(|| format!("open({path:?}, {flags:?})"))
 }
 
+/// The absolute path of an open file of the runtime namespace, as UTF-8: one call, where realpath(3)
+/// makes one for each part.
+///
+/// # Errors
+/// Those of readlink(2); that it is no UTF-8, which JSON could not hold.
+pub fn real_path(file: BorrowedFd<'_>) -> Result<String> {
+    let link = format!("/proc/self/fd/{}", file.as_raw_fd());
+    let path = readlinkat(AT_FDCWD, link.as_str()).call(|| format!("readlink({link:?})"))?;
+    path.into_string().map_err(|path| Error::new(format!("{path:?} is no UTF-8")))
+}
+
+/// Sets an extended attribute of a directory of the runtime namespace (xattr(7)).
+///
+/// # Errors
+/// ENOTSUP where the filesystem has none; EPERM.
+pub fn set_attribute(path: &str, name: &str, value: &[u8]) -> Result<()> {
+    let set = |path: &CStr, name: &CStr| {
+        let (value, length) = (value.as_ptr().cast(), value.len());
+        // SAFETY: live C strings, and as many bytes as the length says.
+        Errno::result(unsafe { libc::lsetxattr(path.as_ptr(), name.as_ptr(), value, length, 0) })
+    };
+    let result = path.with_nix_path(|path| name.with_nix_path(|name| set(path, name)));
+    result.and_then(|r| r).and_then(|r| r).map(drop).call(|| format!("setxattr({path:?}, {name})"))
+}
+
+/// Whether a directory of the runtime namespace has an extended attribute.
+#[must_use]
+pub fn has_attribute(path: &str, name: &str) -> bool {
+    let get = |path: &CStr, name: &CStr| {
+        // SAFETY: live C strings; with a length of 0 nothing is written.
+        unsafe { libc::lgetxattr(path.as_ptr(), name.as_ptr(), std::ptr::null_mut(), 0) >= 0 }
+    };
+    let result = path.with_nix_path(|path| name.with_nix_path(|name| get(path, name)));
+    result.and_then(|r| r).unwrap_or(false)
+}
+
 /// Locks an open file for this process and those that share it, until the last of them closes it
 /// (flock(2)). Whether it was free.
 ///
@@ -210,6 +248,44 @@ pub fn try_lock(file: BorrowedFd<'_>) -> Result<bool> {
         Ok(_) => Ok(true),
         Err(Errno::EWOULDBLOCK) => Ok(false),
         Err(errno) => Err(Error::from_call("flock(LOCK_EX|LOCK_NB)", errno)),
+    }
+}
+
+/// Whether nobody has locked an open file for himself alone. A shared lock, so that two who ask do
+/// not see each other; given back at once.
+///
+/// # Errors
+/// Those of flock(2) other than EWOULDBLOCK.
+pub fn is_unlocked(file: BorrowedFd<'_>) -> Result<bool> {
+    let flock = |how| {
+        // SAFETY: two numbers.
+        Errno::result(unsafe { libc::flock(file.as_raw_fd(), how) })
+    };
+    match flock(libc::LOCK_SH | libc::LOCK_NB) {
+        Ok(_) => flock(libc::LOCK_UN).map(|_| true).call(|| "flock(LOCK_UN)"),
+        Err(Errno::EWOULDBLOCK) => Ok(false),
+        Err(errno) => Err(Error::from_call("flock(LOCK_SH|LOCK_NB)", errno)),
+    }
+}
+
+/// As [`try_lock`], but waits for it, at most so many seconds: until SIGALRM, which this process has
+/// no other use for, interrupts the call.
+///
+/// # Errors
+/// Those of flock(2) other than EINTR.
+pub fn lock_within(file: BorrowedFd<'_>, seconds: u32) -> Result<bool> {
+    extern "C" fn interrupt(_: libc::c_int) {}
+    let action = SigAction::new(SigHandler::Handler(interrupt), SaFlags::empty(), SigSet::empty());
+    // SAFETY: the handler does nothing. Without SA_RESTART it interrupts the call.
+    unsafe { sigaction(Signal::SIGALRM, &action) }.call(|| "sigaction(SIGALRM)")?;
+    nix::unistd::alarm::set(seconds);
+    // SAFETY: two numbers.
+    let result = Errno::result(unsafe { libc::flock(file.as_raw_fd(), libc::LOCK_EX) });
+    nix::unistd::alarm::cancel();
+    match result {
+        Ok(_) => Ok(true),
+        Err(Errno::EINTR) => Ok(false),
+        Err(errno) => Err(Error::from_call("flock(LOCK_EX)", errno)),
     }
 }
 

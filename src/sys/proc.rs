@@ -7,7 +7,7 @@
 use std::os::fd::{AsFd, OwnedFd};
 
 use nix::errno::Errno;
-use nix::fcntl::{AT_FDCWD, OFlag, ResolveFlag};
+use nix::fcntl::{AT_FDCWD, OFlag, ResolveFlag, readlinkat};
 use nix::sys::stat::Mode;
 
 use super::mount::{filesystem_magic, fsopen};
@@ -15,7 +15,7 @@ use super::path::{open_beneath, open_directory};
 use crate::error::{Call, Error, Result};
 
 /// PROC_SUPER_MAGIC (statfs(2)).
-const PROC_MAGIC: i64 = 0x9fa0;
+pub const PROC_MAGIC: i64 = 0x9fa0;
 /// A file of procfs is a line, or a few.
 const LONGEST: usize = 64 * 1024;
 
@@ -44,8 +44,7 @@ impl Procfs {
         // "self" is a symbolic link, though no magic one: its target is another name in /proc.
         let (directory, rest) = match path.strip_prefix("self/") {
             Some(rest) => {
-                let number =
-                    std::fs::read_link("/proc/self").call(|| "readlink(\"/proc/self\")")?;
+                let number = readlinkat(&self.root, "self").call(|| "readlink(\"/proc/self\")")?;
                 (number.to_string_lossy().into_owned() + "/", rest)
             }
             None => (String::new(), path),

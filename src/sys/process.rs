@@ -6,7 +6,6 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::signal::{SigSet, SigmaskHow, Signal, sigprocmask};
-use nix::sys::wait::{Id, WaitPidFlag, WaitStatus, waitid};
 
 use crate::error::{Call, Error, Result};
 
@@ -87,18 +86,16 @@ pub fn pidfd_send_signal(pidfd: BorrowedFd<'_>, signal: i32) -> Result<()> {
         .call(|| format!("pidfd_send_signal({fd}, {signal})"))
 }
 
-/// Waits until the process has ended, at most so many milliseconds (`None`: as long as it takes).
-/// Whether it has ended.
+/// Waits until the process has ended, at most so many milliseconds. Whether it has.
 ///
 /// # Errors
 /// Those of poll(2).
-pub fn wait_ended(pidfd: BorrowedFd<'_>, milliseconds: Option<u16>) -> Result<bool> {
-    let timeout = milliseconds.map_or(PollTimeout::NONE, PollTimeout::from);
+pub fn wait_ended(pidfd: BorrowedFd<'_>, milliseconds: u16) -> Result<bool> {
     loop {
         let mut fds = [PollFd::new(pidfd, PollFlags::POLLIN)];
-        match poll(&mut fds, timeout) {
+        match poll(&mut fds, PollTimeout::from(milliseconds)) {
             Err(Errno::EINTR) => {}
-            other => return other.map(|count| count > 0).call(|| "poll(pidfd)"),
+            other => return other.map(|count| count > 0).call(|| "poll()"),
         }
     }
 }
@@ -109,31 +106,54 @@ pub fn wait_ended(pidfd: BorrowedFd<'_>, milliseconds: Option<u16>) -> Result<bo
 /// # Errors
 /// ECHILD if it is not a child of this process.
 pub fn exit_status(pidfd: BorrowedFd<'_>) -> Result<u8> {
-    loop {
-        match waitid(Id::PIDFd(pidfd), WaitPidFlag::WEXITED) {
-            Err(Errno::EINTR) => {}
-            Ok(WaitStatus::Exited(_, code)) => return Ok(code as u8),
-            Ok(WaitStatus::Signaled(_, signal, _)) => return Ok(128 + signal as u8),
-            Ok(other) => return Err(Error::new(format!("waitid(P_PIDFD): {other:?}"))),
-            // A real-time signal has no name in nix, and its status is lost with the child.
-            Err(Errno::EINVAL) => return Ok(128 + 64),
-            Err(errno) => return Err(Error::from_call("waitid(P_PIDFD)", errno)),
-        }
-    }
+    let fd = pidfd.as_raw_fd();
+    let ended = waitid(libc::P_PIDFD, fd.cast_unsigned(), libc::WEXITED)
+        .call(|| format!("waitid(P_PIDFD, {fd})"))?;
+    Ok(ended.map_or(0, |ended| ended.status))
 }
 
 /// Takes the exit status of every child that has ended, other than `init`: orphans that became
 /// children of this process.
 pub fn reap_orphans(init: i32) {
-    let look = WaitPidFlag::WEXITED | WaitPidFlag::WNOHANG | WaitPidFlag::WNOWAIT;
-    while let Ok(status) = waitid(Id::All, look) {
-        match status.pid() {
+    let look = libc::WEXITED | libc::WNOHANG | libc::WNOWAIT;
+    while let Ok(Some(ended)) = waitid(libc::P_ALL, 0, look) {
+        if ended.pid == init {
             // It stays for [`exit_status`], and hides what ended after it until then.
-            Some(pid) if pid.as_raw() == init => break,
-            Some(pid) => drop(waitid(Id::Pid(pid), WaitPidFlag::WEXITED)),
-            None => break,
+            break;
         }
+        waitid(libc::P_PID, ended.pid.cast_unsigned(), libc::WEXITED).ok();
     }
+}
+
+/// A child that has ended.
+struct Ended {
+    pid: i32,
+    status: u8,
+}
+
+/// waitid(2), and not nix's: that cannot say that a real-time signal ended a process.
+fn waitid(
+    which: libc::idtype_t,
+    id: libc::id_t,
+    options: libc::c_int,
+) -> nix::Result<Option<Ended>> {
+    // SAFETY: `siginfo_t` is plain data, for which all zero bytes are a value.
+    let mut info: libc::siginfo_t = unsafe { std::mem::zeroed() };
+    loop {
+        // SAFETY: a live structure that the call writes.
+        match Errno::result(unsafe { libc::waitid(which, id, &raw mut info, options) }) {
+            Err(Errno::EINTR) => {}
+            other => {
+                other?;
+                break;
+            }
+        };
+    }
+    // SAFETY: waitid(2) fills these fields, or leaves them 0.
+    let (pid, status) = unsafe { (info.si_pid(), info.si_status()) };
+    let by_signal = matches!(info.si_code, libc::CLD_KILLED | libc::CLD_DUMPED);
+    let status = if by_signal { 128 + status } else { status };
+    Ok((pid != 0).then_some(Ended { pid, status: status as u8 }))
 }
 
 /// Joins a namespace by descriptor; `kind` is its CLONE_NEW* flag, which the kernel checks.
@@ -217,6 +237,12 @@ pub fn reset_signals() -> Result<()> {
     sigprocmask(SigmaskHow::SIG_SETMASK, Some(&SigSet::empty()), None).call(|| "sigprocmask()")
 }
 
+/// Gives SIGCHLD its default action: an ignored one stays ignored over execve (signal(7)).
+pub fn default_action_of_sigchld() {
+    // SAFETY: SIG_DFL is no function.
+    unsafe { libc::signal(libc::SIGCHLD, libc::SIG_DFL) };
+}
+
 /// Marks every descriptor from `first` on to be closed by execve (close_range(2), 5.11).
 ///
 /// # Errors
@@ -235,6 +261,19 @@ pub fn close_on_exec_from(first: u32) -> Result<()> {
 pub fn is_open(number: RawFd) -> bool {
     // SAFETY: F_GETFD only looks at the number.
     unsafe { libc::fcntl(number, libc::F_GETFD) >= 0 }
+}
+
+/// Unmarks so many descriptors from 3 on: the program gets them.
+///
+/// # Errors
+/// EBADF if one is not open.
+pub fn keep_on_exec(count: u32) -> Result<()> {
+    for number in (3..).take(count as usize) {
+        // SAFETY: F_SETFD changes a flag of the descriptor, which nobody here owns.
+        Errno::result(unsafe { libc::fcntl(number, libc::F_SETFD, 0) })
+            .call(|| format!("fcntl({number}, F_SETFD, 0)"))?;
+    }
+    Ok(())
 }
 
 /// Becomes another program; returns only if that failed.

@@ -3,7 +3,7 @@
 //! something that it cannot write: the executable on a read-only mount that is in no mount
 //! namespace, so that nobody can make it writable again.
 
-use std::ffi::CString;
+use std::ffi::{CStr, CString};
 use std::os::fd::{AsFd, OwnedFd};
 
 use nix::errno::Errno;
@@ -24,7 +24,7 @@ use crate::error::{Call, Error, Result};
 pub fn seal_executable() -> Result<()> {
     let own = open_path("/proc/self/exe", OFlag::O_PATH)?;
     let flags = fstatvfs(&own).call(|| "fstatvfs(\"/proc/self/exe\")")?.flags();
-    if flags.contains(FsFlags::ST_RDONLY) || is_sealed() {
+    if flags.contains(FsFlags::ST_RDONLY) && was_executed_by_descriptor() || is_sealed() {
         return Ok(());
     }
     let sealed = match read_only_clone(&own) {
@@ -46,6 +46,15 @@ pub fn seal_executable() -> Result<()> {
         .collect();
     let Err(errno) = execveat(&sealed, c"", &args, &env, AtFlags::AT_EMPTY_PATH);
     Err(Error::from_call("execveat(the sealed executable)", errno))
+}
+
+/// A read-only mount that somebody made can be made writable by him; ours cannot. The kernel gives
+/// a program that was executed by a descriptor the name "/dev/fd/N" (execveat(2)).
+fn was_executed_by_descriptor() -> bool {
+    // SAFETY: AT_EXECFN is the address of a C string on our own stack, or 0.
+    let name = unsafe { libc::getauxval(libc::AT_EXECFN) } as *const libc::c_char;
+    // SAFETY: checked for null; the string lives as long as the process.
+    !name.is_null() && unsafe { CStr::from_ptr(name) }.to_bytes().starts_with(b"/dev/fd/")
 }
 
 /// 15 µs on Linux 6.18. The clone is in an anonymous mount namespace that ends when the
