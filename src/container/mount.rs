@@ -11,8 +11,8 @@ use super::copy_up;
 use crate::error::{Call, Context, Error, Result};
 use crate::plan::mounts::{Mount, Source};
 use crate::sys::mount::{
-    FilesystemContext, MountAttr, clone_path, filesystem_magic, fsopen, fspick, mount_setattr,
-    move_mount,
+    FilesystemContext, LONGEST_OPTION, MountAttr, clone_path, filesystem_magic, fsopen, fspick,
+    mount_at, mount_setattr, move_mount,
 };
 use crate::sys::path::{InRoot, Leaf};
 use crate::sys::proc::PROC_MAGIC;
@@ -40,6 +40,9 @@ fn mount_one(root: &InRoot, mount: &Mount) -> Result<Option<OwnedFd>> {
             change_existing(root, mount, options)?;
             return Ok(None);
         }
+        Source::Filesystem { kind, options, .. } if has_long_option(options) => {
+            return mount_by_data(root, mount, kind, options).map(Some);
+        }
         Source::Filesystem { kind, options, .. } => {
             let context = fsopen(kind)?;
             set_all(&context, options)?;
@@ -56,27 +59,44 @@ fn mount_one(root: &InRoot, mount: &Mount) -> Result<Option<OwnedFd>> {
     change(mounted.as_fd(), mount)?;
     let copies = matches!(mount.source, Source::Filesystem { copy_up: true, .. });
     let is_there = copies && root.open(&mount.destination, OFlag::O_PATH).is_ok();
-    let leaf = leaf_of(mounted.as_fd())?;
-    let target = target(root, mount, leaf)?;
-    // The destination may be a link that the image made (CVE-2019-16884).
-    if !mount.covers_proc && filesystem_magic(&target)? == PROC_MAGIC {
-        let destination = &mount.destination;
-        let message = format!("{destination:?} cannot be mounted because it is inside /proc");
-        return Err(Error::new(message));
-    }
-    if leaf_of(target.as_fd())? != leaf {
-        // Said here, because move_mount(2) answers EINVAL.
-        let (is, has) = match leaf {
-            Leaf::Directory => ("a directory", "is not a directory"),
-            Leaf::File => ("a file", "is a directory"),
-        };
-        return Err(Error::new(format!("the source is {is}, the destination {has}")));
-    }
+    let target = target(root, mount, leaf_of(mounted.as_fd())?)?;
     if is_there {
         copy_up::copy(target.as_fd(), mounted.as_fd(), has_mode(&mount.source))?;
     }
     move_mount(mounted.as_fd(), target.as_fd())?;
     Ok(Some(mounted))
+}
+
+fn has_long_option(options: &[(String, Option<String>)]) -> bool {
+    options
+        .iter()
+        .any(|(_, value)| value.as_ref().is_some_and(|value| value.len() > LONGEST_OPTION))
+}
+
+/// By mount(2), for a layered filesystem with a long list of layers. Loses: that the mount is
+/// configured before it is attached, and the filesystem's own words when it refuses.
+fn mount_by_data(
+    root: &InRoot,
+    mount: &Mount,
+    kind: &str,
+    options: &[(String, Option<String>)],
+) -> Result<OwnedFd> {
+    let (mut source, mut words) = (None, Vec::new());
+    for (key, value) in options {
+        match value {
+            Some(value) if key == "source" => source = Some(value.as_str()),
+            Some(value) => words.push(format!("{key}={value}")),
+            None => words.push(key.clone()),
+        }
+    }
+    let target = target(root, mount, Leaf::Directory)?;
+    mount_at(target.as_fd(), source, kind, &words.join(","))?;
+    let mounted = root.open(&mount.destination, OFlag::O_PATH)?;
+    if !mount.attr.is_empty() {
+        mount_setattr(mounted.as_fd(), &mount.attr, false)?;
+    }
+    change(mounted.as_fd(), mount)?;
+    Ok(mounted)
 }
 
 fn set_all(context: &FilesystemContext, options: &[(String, Option<String>)]) -> Result<()> {
@@ -105,8 +125,28 @@ fn leaf_of(file: BorrowedFd<'_>) -> Result<Leaf> {
     Ok(if kind == SFlag::S_IFDIR { Leaf::Directory } else { Leaf::File })
 }
 
-/// Opens the destination, and makes it if it is not there.
+/// Opens the destination, which must be of the same kind as what is mounted there, and makes it if
+/// it is not there.
 fn target(root: &InRoot, mount: &Mount, leaf: Leaf) -> Result<OwnedFd> {
+    let target = open_or_make(root, mount, leaf)?;
+    // The destination may be a link that the image made (CVE-2019-16884).
+    if !mount.covers_proc && filesystem_magic(&target)? == PROC_MAGIC {
+        let destination = &mount.destination;
+        let message = format!("{destination:?} cannot be mounted because it is inside /proc");
+        return Err(Error::new(message));
+    }
+    if leaf_of(target.as_fd())? != leaf {
+        // Said here, because move_mount(2) answers EINVAL.
+        let (is, has) = match leaf {
+            Leaf::Directory => ("a directory", "is not a directory"),
+            Leaf::File => ("a file", "is a directory"),
+        };
+        return Err(Error::new(format!("the source is {is}, the destination {has}")));
+    }
+    Ok(target)
+}
+
+fn open_or_make(root: &InRoot, mount: &Mount, leaf: Leaf) -> Result<OwnedFd> {
     let path = mount.destination.as_str();
     if !mount.no_symlinks {
         return root.make(path, leaf);
@@ -116,9 +156,10 @@ fn target(root: &InRoot, mount: &Mount, leaf: Leaf) -> Result<OwnedFd> {
             root.make(path, leaf)?;
             root.open_no_symlinks(path, OFlag::O_PATH)
         }
-        Err(error) if error.errno() == Some(Errno::ELOOP) => Err(Error::new(format!(
-            "{path:?} in the rootfs is a symbolic link, must be a directory"
-        ))),
+        Err(error) if error.errno() == Some(Errno::ELOOP) => {
+            let what = "is a symbolic link, must be a directory";
+            Err(Error::new(format!("{path:?} in the rootfs {what}")))
+        }
         other => other,
     }
 }

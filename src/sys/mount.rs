@@ -172,6 +172,25 @@ impl FilesystemContext {
     }
 }
 
+/// The longest value of an option, in bytes: FSCONFIG_SET_STRING takes no more (fsconfig(2)).
+pub const LONGEST_OPTION: usize = 255;
+
+/// Mounts on the file of a descriptor, by mount(2): its data may have a page less one byte. The
+/// descriptor's own link is what the path is made of, on the procfs of the runtime namespace.
+///
+/// # Errors
+/// Whatever the filesystem answers.
+pub fn mount_at(
+    target: BorrowedFd<'_>,
+    source: Option<&str>,
+    kind: &str,
+    data: &str,
+) -> Result<()> {
+    let path = format!("/proc/self/fd/{}", target.as_raw_fd());
+    nix::mount::mount(source, path.as_str(), Some(kind), MsFlags::empty(), Some(data))
+        .call(|| format!("mount({source:?}, {path:?}, {kind:?}, 0, {data:?})"))
+}
+
 /// Opens the filesystem of a mount for reconfiguration.
 ///
 /// # Errors
