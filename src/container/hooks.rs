@@ -1,6 +1,7 @@
 //! Runs hooks: config.md, "POSIX-platform Hooks". The state goes to standard input through a file
 //! in memory, and the output into another one, so that neither side ever waits for the other.
 
+use std::ffi::OsString;
 use std::fs::File;
 use std::io::{Read, Seek, SeekFrom, Write};
 use std::os::fd::{AsFd, BorrowedFd};
@@ -16,8 +17,18 @@ use crate::sys::process::{pidfd_open, pidfd_send_signal, wait_ended};
 /// As much of a failed hook's output as its error quotes.
 const QUOTED: u64 = 1024;
 
+/// The environment of this process: what a hook of the runtime namespace has if its config has none,
+/// as with runc. A hook of the container namespace has the program's then.
+#[must_use]
+pub fn own_env() -> Vec<String> {
+    let text = |(name, value): (OsString, OsString)| {
+        Some(format!("{}={}", name.into_string().ok()?, value.into_string().ok()?))
+    };
+    std::env::vars_os().filter_map(text).collect()
+}
+
 /// Runs the hooks of one kind in their order, until one fails. `env` is what a hook without an
-/// environment of its own gets: nothing of the runtime's, which may hold what is nobody's concern.
+/// environment of its own gets.
 ///
 /// # Errors
 /// That a hook could not be started, failed, or ran longer than its timeout.

@@ -228,9 +228,9 @@ fn serve(plan: &Plan, joined: &[namespaces::Joined], undo: &mut Undo) -> Result<
         };
         undo.moved = Some(network::move_devices(&plan.net_devices, file.as_fd())?);
     }
-    let state = undo.record.hook_state(Status::Creating);
-    hooks::run_all("prestart", &plan.hooks.prestart, &state, &[])?;
-    hooks::run_all("createRuntime", &plan.hooks.create_runtime, &state, &[])
+    let (state, env) = (undo.record.hook_state(Status::Creating), hooks::own_env());
+    hooks::run_all("prestart", &plan.hooks.prestart, &state, &env)?;
+    hooks::run_all("createRuntime", &plan.hooks.create_runtime, &state, &env)
 }
 
 /// Init's side of the story.
@@ -263,8 +263,8 @@ impl Init {
         };
         if !self.plan.hooks.start_container.is_empty() {
             let state = self.hook_state(Status::Created);
-            let env = self.plan.process.as_ref().map_or(&[][..], |process| &process.env);
-            hooks::run_all("startContainer", &self.plan.hooks.start_container, &state, env)?;
+            let hooks = &self.plan.hooks.start_container;
+            hooks::run_all("startContainer", hooks, &state, self.plan.env())?;
         }
         if let Some(label) = program.label {
             label.write()?;
@@ -338,7 +338,8 @@ impl Init {
         // 8. The new root.
         if !plan.hooks.create_container.is_empty() {
             let state = self.hook_state(Status::Creating);
-            hooks::run_all("createContainer", &plan.hooks.create_container, &state, &[])?;
+            let hooks = &plan.hooks.create_container;
+            hooks::run_all("createContainer", hooks, &state, plan.env())?;
         }
         for (path, value) in &plan.sysctls {
             procfs

@@ -118,7 +118,8 @@ pub fn run_poststop(record: &Record) -> Result<()> {
         return Ok(());
     }
     let state = record.hook_state(Status::Stopped);
-    let run = |hook| hooks::run_all("poststop", std::slice::from_ref(hook), &state, &[]);
+    let env = hooks::own_env();
+    let run = |hook| hooks::run_all("poststop", std::slice::from_ref(hook), &state, &env);
     let results: Vec<Result<()>> = record.hooks.poststop.iter().map(run).collect();
     results.into_iter().collect()
 }

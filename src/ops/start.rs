@@ -112,7 +112,7 @@ pub fn run_poststart(record: &Record) -> Result<()> {
         return Ok(());
     }
     let state = record.hook_state(Status::Running);
-    let result = hooks::run_all("poststart", &record.hooks.poststart, &state, &[]);
+    let result = hooks::run_all("poststart", &record.hooks.poststart, &state, &hooks::own_env());
     if result.is_err() {
         // The hook's error is the one to report.
         end_processes(record).ok();

@@ -241,6 +241,14 @@ fn uts_name(
     }
 }
 
+impl Plan {
+    /// The environment of the program, if there is a program.
+    #[must_use]
+    pub fn env(&self) -> &[String] {
+        self.process.as_ref().map_or(&[], |process| &process.env)
+    }
+}
+
 impl fmt::Display for Plan {
     /// One line for each step.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -48,7 +48,8 @@ pub fn clone3(namespaces: u64, cgroup: Option<BorrowedFd<'_>>) -> Result<Cloned>
     }
     let (flags, size) = (args.flags, size_of::<libc::clone_args>());
     // SAFETY: without CLONE_VM this is fork(2): the child has its own copy of all memory. One
-    // thread runs, so no lock is held by a thread that is gone.
+    // thread runs, so no lock is held by a thread that is gone. The C library's note of the thread
+    // id is the runtime's in the child too: abort(3) alone uses it, and only after a panic.
     let result = unsafe { libc::syscall(libc::SYS_clone3, &raw mut args, size) };
     match Errno::result(result).call(|| format!("clone3({flags:#x})"))? {
         0 => Ok(Cloned::Init),

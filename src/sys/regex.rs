@@ -18,13 +18,12 @@ impl Regex {
         let text = CString::new(pattern).map_err(|_| wrong())?;
         let mut compiled = MaybeUninit::uninit();
         let flags = libc::REG_EXTENDED | libc::REG_NOSUB;
-        // SAFETY: a live C string, and room for the result, which is complete if 0 is returned.
-        unsafe {
-            match libc::regcomp(compiled.as_mut_ptr(), text.as_ptr(), flags) {
-                0 => Ok(Self(compiled.assume_init())),
-                _ => Err(wrong()),
-            }
+        // SAFETY: a live C string, and room for the result.
+        if unsafe { libc::regcomp(compiled.as_mut_ptr(), text.as_ptr(), flags) } != 0 {
+            return Err(wrong());
         }
+        // SAFETY: regcomp answered 0: the result is complete.
+        Ok(Self(unsafe { compiled.assume_init() }))
     }
 
     /// Whether a part of the text matches.

@@ -9,9 +9,10 @@ use nix::sys::termios::{
 
 use crate::error::{Call, Result};
 
-fn ioctl(fd: BorrowedFd<'_>, request: u64, argument: u64) -> nix::Result<libc::c_int> {
-    // SAFETY: the requests used here take a number, or the address of a live value that the
-    // caller below has on its stack.
+/// # Safety
+/// `argument` is what the request takes: a number, or the address of a live value of its type.
+unsafe fn ioctl(fd: BorrowedFd<'_>, request: u64, argument: u64) -> nix::Result<libc::c_int> {
+    // SAFETY: by the contract above.
     Errno::result(unsafe { libc::ioctl(fd.as_raw_fd(), request as _, argument) })
 }
 
@@ -22,10 +23,13 @@ fn ioctl(fd: BorrowedFd<'_>, request: u64, argument: u64) -> nix::Result<libc::c
 /// EIO if the file is no pty master.
 pub fn open_peer(master: BorrowedFd<'_>) -> Result<OwnedFd> {
     let unlocked: libc::c_int = 0;
-    ioctl(master, libc::TIOCSPTLCK as u64, &raw const unlocked as u64)
+    // SAFETY: TIOCSPTLCK reads an int, which lives on the stack.
+    unsafe { ioctl(master, libc::TIOCSPTLCK as u64, &raw const unlocked as u64) }
         .call(|| "ioctl(TIOCSPTLCK)")?;
     let flags = libc::O_RDWR | libc::O_NOCTTY | libc::O_CLOEXEC;
-    let fd = ioctl(master, libc::TIOCGPTPEER as u64, flags as u64).call(|| "ioctl(TIOCGPTPEER)")?;
+    // SAFETY: TIOCGPTPEER takes flags.
+    let fd = unsafe { ioctl(master, libc::TIOCGPTPEER as u64, flags as u64) }
+        .call(|| "ioctl(TIOCGPTPEER)")?;
     // SAFETY: the call succeeded, so this is a new descriptor that nobody else owns.
     Ok(unsafe { OwnedFd::from_raw_fd(fd) })
 }
@@ -36,7 +40,9 @@ pub fn open_peer(master: BorrowedFd<'_>) -> Result<OwnedFd> {
 /// ENOTTY if the file is no pty master.
 pub fn pty_number(master: BorrowedFd<'_>) -> Result<u32> {
     let mut number: libc::c_uint = 0;
-    ioctl(master, libc::TIOCGPTN as u64, &raw mut number as u64).call(|| "ioctl(TIOCGPTN)")?;
+    // SAFETY: TIOCGPTN writes an unsigned int, which lives on the stack.
+    unsafe { ioctl(master, libc::TIOCGPTN as u64, &raw mut number as u64) }
+        .call(|| "ioctl(TIOCGPTN)")?;
     Ok(number)
 }
 
@@ -45,7 +51,8 @@ pub fn pty_number(master: BorrowedFd<'_>) -> Result<u32> {
 /// # Errors
 /// EPERM if the session has one already.
 pub fn set_controlling(terminal: BorrowedFd<'_>) -> Result<()> {
-    ioctl(terminal, libc::TIOCSCTTY as u64, 0).map(drop).call(|| "ioctl(TIOCSCTTY)")
+    // SAFETY: TIOCSCTTY takes a number.
+    unsafe { ioctl(terminal, libc::TIOCSCTTY as u64, 0) }.map(drop).call(|| "ioctl(TIOCSCTTY)")
 }
 
 /// Sets the size, in character cells.
@@ -54,7 +61,8 @@ pub fn set_controlling(terminal: BorrowedFd<'_>) -> Result<()> {
 /// ENOTTY if the file is no terminal.
 pub fn set_size(terminal: BorrowedFd<'_>, rows: u16, columns: u16) -> Result<()> {
     let size = libc::winsize { ws_row: rows, ws_col: columns, ws_xpixel: 0, ws_ypixel: 0 };
-    ioctl(terminal, libc::TIOCSWINSZ as u64, &raw const size as u64)
+    // SAFETY: TIOCSWINSZ reads a winsize, which lives on the stack.
+    unsafe { ioctl(terminal, libc::TIOCSWINSZ as u64, &raw const size as u64) }
         .map(drop)
         .call(|| format!("ioctl(TIOCSWINSZ, {rows}, {columns})"))
 }
@@ -65,7 +73,9 @@ pub fn set_size(terminal: BorrowedFd<'_>, rows: u16, columns: u16) -> Result<()>
 /// ENOTTY if the file is no terminal.
 pub fn size(terminal: BorrowedFd<'_>) -> Result<(u16, u16)> {
     let mut size = libc::winsize { ws_row: 0, ws_col: 0, ws_xpixel: 0, ws_ypixel: 0 };
-    ioctl(terminal, libc::TIOCGWINSZ as u64, &raw mut size as u64).call(|| "ioctl(TIOCGWINSZ)")?;
+    // SAFETY: TIOCGWINSZ writes a winsize, which lives on the stack.
+    unsafe { ioctl(terminal, libc::TIOCGWINSZ as u64, &raw mut size as u64) }
+        .call(|| "ioctl(TIOCGWINSZ)")?;
     Ok((size.ws_row, size.ws_col))
 }
 
