@@ -28,6 +28,7 @@ mod network;
 mod paths;
 mod process;
 mod program;
+mod regressions;
 mod security;
 mod syntax;
 mod terminal;
@@ -57,6 +58,7 @@ fn main() {
         paths::TABLE,
         process::TABLE,
         program::TABLE,
+        regressions::TABLE,
         security::TABLE,
         syntax::TABLE,
         terminal::TABLE,

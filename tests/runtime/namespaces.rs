@@ -165,7 +165,7 @@ fn a_pid_namespace_is_joined_by_its_path() {
 }
 
 /// In a namespace that others are in too, nothing is mounted.
-fn without_mounts(bundle: Bundle) -> Bundle {
+pub fn without_mounts(bundle: Bundle) -> Bundle {
     let bundle = bundle.set("/mounts", json!([]));
     bundle.without("/linux/maskedPaths").without("/linux/readonlyPaths")
 }
