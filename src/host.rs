@@ -52,7 +52,7 @@ impl Default for Host {
 }
 
 impl Host {
-    /// Asks. `needs_cgroup` says that the container gets a cgroup, or is shown the hierarchy.
+    /// Asks.
     ///
     /// # Errors
     /// Those of capget(2); what is wrong with the rootfs is for the plan.

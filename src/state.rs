@@ -21,7 +21,7 @@ use crate::error::{Call, Context, Error, Result};
 use crate::lifecycle::Status;
 use crate::spec;
 use crate::spec::config::Hooks;
-use crate::sys::path::{is_unlocked, lock_within, open_directory, try_lock};
+use crate::sys::path::{is_unlocked, lock_within, open_directory, try_lock, unlock};
 use crate::sys::proc::process_stat;
 
 /// How long another operation on a container may take, in seconds.
@@ -311,6 +311,14 @@ impl Directory {
     /// Those of flock(2).
     pub fn lock(&self, seconds: u32) -> Result<bool> {
         Ok(try_lock(self.as_fd())? || lock_within(self.as_fd(), seconds)?)
+    }
+
+    /// Gives the lock back.
+    ///
+    /// # Errors
+    /// Those of flock(2).
+    pub fn unlock(&self) -> Result<()> {
+        unlock(self.as_fd())
     }
 
     /// The user id of who created the container.

@@ -23,6 +23,19 @@ pub enum FromInit {
     Gone,
 }
 
+/// What init says of an error, over the connection or in exec.fifo: cut off where the smallest pipe
+/// would make it wait.
+#[must_use]
+pub fn failure(error: &Error) -> Vec<u8> {
+    let mut text = format!("E{error}");
+    let mut end = text.len().min(LONGEST);
+    while !text.is_char_boundary(end) {
+        end -= 1;
+    }
+    text.truncate(end);
+    text.into_bytes()
+}
+
 impl Channel {
     /// Init: the runtime is to do its part. Returns when it has; `false`: the runtime is gone.
     ///
@@ -51,14 +64,8 @@ impl Channel {
 
     /// Init: what went wrong.
     pub fn fail(&self, error: &Error) {
-        let mut text = format!("E{error}");
-        let mut end = text.len().min(LONGEST);
-        while !text.is_char_boundary(end) {
-            end -= 1;
-        }
-        text.truncate(end);
         // If the runtime is gone too, nobody is there to be told.
-        send(&self.0, text.as_bytes(), None).ok();
+        send(&self.0, &failure(error), None).ok();
     }
 
     /// The runtime: init may go on.

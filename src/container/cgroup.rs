@@ -7,12 +7,13 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
 
 use nix::errno::Errno;
+use nix::fcntl::OFlag;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
 use crate::error::{Call, Error, Result};
 use crate::plan::cgroup::Cgroup;
 use crate::state;
-use crate::sys::path::{has_attribute, open_directory, set_attribute};
+use crate::sys::path::{has_attribute, open_path, set_attribute, try_lock};
 use crate::sys::process::{pidfd_open, pidfd_send_signal};
 
 /// How long the processes of a cgroup may take to end after SIGKILL.
@@ -31,17 +32,25 @@ pub fn remember(cgroup: &Cgroup) -> state::Cgroup {
 }
 
 /// Makes the cgroup, with every directory that is missing, and opens it. One that is there already
-/// must be unused, and is not the container's to remove.
+/// must be unused, and is not the container's to remove. It is locked as long as it is open: of two
+/// containers that want it at once, the second finds it locked, or not empty.
 ///
 /// # Errors
 /// "container's cgroup is not empty", "unexpectedly frozen"; those of mkdir(2).
 pub fn make(cgroup: &mut state::Cgroup) -> Result<OwnedFd> {
     let directory = cgroup.directory.as_str();
     cgroup.made = make_directory(directory)?;
+    let opened = open_path(directory, OFlag::O_RDONLY | OFlag::O_DIRECTORY)?;
+    if !try_lock(opened.as_fd())? {
+        cgroup.made = false;
+        return Err(Error::new(format!(
+            "container's cgroup is not empty: another container is being made in {directory:?}"
+        )));
+    }
     if !cgroup.made {
         check_unused(directory)?;
     }
-    open_directory(directory)
+    Ok(opened)
 }
 
 /// Whether it was made here. A parent that is missing is made too, and marked, so that the last

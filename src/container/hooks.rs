@@ -27,15 +27,23 @@ pub fn own_env() -> Vec<String> {
     std::env::vars_os().filter_map(text).collect()
 }
 
-/// Runs the hooks of one kind in their order, until one fails. `env` is what a hook without an
-/// environment of its own gets.
+/// What all hooks of one kind get.
+pub struct Surroundings<'a> {
+    /// The state object, for standard input.
+    pub state: &'a str,
+    /// The environment of a hook whose config has none.
+    pub env: &'a [String],
+    /// The working directory; `None`: that of this process.
+    pub directory: Option<&'a str>,
+}
+
+/// Runs the hooks of one kind in their order, until one fails.
 ///
 /// # Errors
 /// That a hook could not be started, failed, or ran longer than its timeout.
-pub fn run_all(kind: &str, hooks: &[Hook], state: &str, env: &[String]) -> Result<()> {
+pub fn run_all(kind: &str, hooks: &[Hook], of: &Surroundings<'_>) -> Result<()> {
     for (index, hook) in hooks.iter().enumerate() {
-        run(hook, state, env)
-            .context(|| format!("config.json: /hooks/{kind}/{index} {:?}", hook.path))?;
+        run(hook, of).context(|| format!("config.json: /hooks/{kind}/{index} {:?}", hook.path))?;
     }
     Ok(())
 }
@@ -44,9 +52,9 @@ pub fn run_all(kind: &str, hooks: &[Hook], state: &str, env: &[String]) -> Resul
 ///
 /// # Errors
 /// As [`run_all`].
-pub fn run(hook: &Hook, state: &str, env: &[String]) -> Result<()> {
+pub fn run(hook: &Hook, of: &Surroundings<'_>) -> Result<()> {
     let mut input = memory_file()?;
-    input.write_all(state.as_bytes()).call(|| "write(the state)")?;
+    input.write_all(of.state.as_bytes()).call(|| "write(the state)")?;
     input.seek(SeekFrom::Start(0)).call(|| "lseek()")?;
     let mut output = memory_file()?;
     let shared = || output.try_clone().map(Stdio::from).call(|| "dup()");
@@ -55,14 +63,18 @@ pub fn run(hook: &Hook, state: &str, env: &[String]) -> Result<()> {
     if let Some((name, args)) = hook.args.split_first() {
         command.arg0(name).args(args);
     }
-    let env = hook.env.as_deref().unwrap_or(env);
+    if let Some(directory) = of.directory {
+        command.current_dir(directory);
+    }
+    let env = hook.env.as_deref().unwrap_or(of.env);
     command.envs(env.iter().filter_map(|entry| entry.split_once('=')));
     let mut child = command.spawn().call(|| format!("execve({:?})", hook.path))?;
 
+    let mut is_late = false;
     if let Some(seconds) = hook.timeout {
         let pid = i32::try_from(child.id()).expect("a pid is an i32");
         if let Some(pidfd) = pidfd_open(pid)? {
-            end_after(pidfd.as_fd(), seconds)?;
+            is_late = end_after(pidfd.as_fd(), seconds)?;
         }
     }
     let status = child.wait().call(|| "waitid()")?;
@@ -74,15 +86,15 @@ pub fn run(hook: &Hook, state: &str, env: &[String]) -> Result<()> {
     output.take(QUOTED).read_to_end(&mut said).call(|| "read(the output)")?;
     let said = String::from_utf8_lossy(&said);
     let how = match (hook.timeout, status.signal()) {
-        (Some(seconds), Some(9)) => format!("ran past its timeout of {seconds} s"),
+        (Some(seconds), _) if is_late => format!("ran past its timeout of {seconds} s"),
         (_, Some(signal)) => format!("was ended by signal {signal}"),
         _ => format!("exit status {}", status.code().unwrap_or_default()),
     };
     Err(Error::new(format!("{how}, output: {:?}", said.trim())))
 }
 
-/// Waits for the hook, and ends it if that takes longer.
-fn end_after(pidfd: BorrowedFd<'_>, seconds: i64) -> Result<()> {
+/// Waits for the hook, and ends it if that takes longer; not what it has started itself. Whether so.
+fn end_after(pidfd: BorrowedFd<'_>, seconds: i64) -> Result<bool> {
     // poll(2) counts milliseconds, here in a u16: a minute at a time.
     let mut left = u64::try_from(seconds).unwrap_or_default();
     while left > 0 {
@@ -90,10 +102,10 @@ fn end_after(pidfd: BorrowedFd<'_>, seconds: i64) -> Result<()> {
         left -= turn;
         let milliseconds = u16::try_from(turn * 1000).expect("a minute has 60000 of them");
         if wait_ended(pidfd, milliseconds)? {
-            return Ok(());
+            return Ok(false);
         }
     }
-    pidfd_send_signal(pidfd, 9)
+    pidfd_send_signal(pidfd, 9).map(|()| true)
 }
 
 fn memory_file() -> Result<File> {

@@ -6,7 +6,7 @@
 //!   2  claim the id
 //!   3  make the cgroup
 //!   4  clone3 ──────────────────────────────▶
-//!                                              5  join and make namespaces; names; limits of memory
+//!                                              5  join and make namespaces; names; OOM score
 //!                                              6  mounts, devices, terminal
 //!   7  network devices, prestart and     ◀──── Asks
 //!      createRuntime hooks          Go ──────▶ 8  createContainer hooks, sysctls, masked and
@@ -31,6 +31,7 @@ use super::Global;
 use super::handover::{Sockets, write_pid_file};
 use super::undo::Undo;
 use crate::bundle;
+use crate::container::hooks::Surroundings;
 use crate::container::inherited::Inherited;
 use crate::container::notify::Relay;
 use crate::container::{
@@ -45,7 +46,7 @@ use crate::plan::namespaces::{NETWORK, PID};
 use crate::plan::process::{Process, set_env};
 use crate::plan::{self, Plan};
 use crate::state::{Directory, NOTIFY, Record, Root, check_id};
-use crate::sync::{Channel, FromInit};
+use crate::sync::{Channel, FromInit, failure};
 use crate::sys::path::InRoot;
 use crate::sys::proc::{Procfs, process_stat};
 use crate::sys::process::{self, Child, Cloned, clone3};
@@ -179,7 +180,7 @@ pub fn build(global: &Global, options: &Options, start: Start) -> Result<Created
         }
         Cloned::Runtime(child) => undo.init = Some(child),
     }
-    drop((its, fifo, cgroup));
+    drop((its, fifo));
     if let Some(namespace) = own_pid_namespace {
         process::setns(namespace.as_fd(), PID)?;
     }
@@ -216,6 +217,8 @@ pub fn build(global: &Global, options: &Options, start: Start) -> Result<Created
         write_pid_file(path, undo.record.pid)?;
     }
     channel.go()?;
+    // It is known now: whoever deletes it need not wait for a `run` in the foreground.
+    undo.directory().unlock()?;
     Ok(undo.keep(channel, master, relay))
 }
 
@@ -229,8 +232,9 @@ fn serve(plan: &Plan, joined: &[namespaces::Joined], undo: &mut Undo) -> Result<
         undo.moved = Some(network::move_devices(&plan.net_devices, file.as_fd())?);
     }
     let (state, env) = (undo.record.hook_state(Status::Creating), hooks::own_env());
-    hooks::run_all("prestart", &plan.hooks.prestart, &state, &env)?;
-    hooks::run_all("createRuntime", &plan.hooks.create_runtime, &state, &env)
+    let of = Surroundings { state: &state, env: &env, directory: Some(&undo.record.bundle) };
+    hooks::run_all("prestart", &plan.hooks.prestart, &of)?;
+    hooks::run_all("createRuntime", &plan.hooks.create_runtime, &of)
 }
 
 /// Init's side of the story.
@@ -245,7 +249,7 @@ struct Init {
 
 impl Init {
     fn story(&mut self) -> Result<Infallible> {
-        // Steps 5 to 9 have closed, when they end, every descriptor that they opened.
+        // Steps 5 to 9 close, when they end, the directories that they opened.
         let (program, terminal) = self.prepare()?;
         // From here on the end of the connection tells that the runtime is gone before it has
         // recorded this process; the death signal would end a container that is recorded.
@@ -263,8 +267,8 @@ impl Init {
         };
         if !self.plan.hooks.start_container.is_empty() {
             let state = self.hook_state(Status::Created);
-            let hooks = &self.plan.hooks.start_container;
-            hooks::run_all("startContainer", hooks, &state, self.plan.env())?;
+            let of = Surroundings { state: &state, env: self.plan.env(), directory: None };
+            hooks::run_all("startContainer", &self.plan.hooks.start_container, &of)?;
         }
         if let Some(label) = program.label {
             label.write()?;
@@ -338,8 +342,8 @@ impl Init {
         // 8. The new root.
         if !plan.hooks.create_container.is_empty() {
             let state = self.hook_state(Status::Creating);
-            let hooks = &plan.hooks.create_container;
-            hooks::run_all("createContainer", hooks, &state, plan.env())?;
+            let of = Surroundings { state: &state, env: plan.env(), directory: None };
+            hooks::run_all("createContainer", &plan.hooks.create_container, &of)?;
         }
         for (path, value) in &plan.sysctls {
             procfs
@@ -401,7 +405,7 @@ impl Init {
         self.channel.fail(error);
         if let Some(fifo) = &self.fifo {
             // Nobody reads it before `start`, and it fits into any pipe.
-            nix::unistd::write(fifo, format!("E{error}").as_bytes()).ok();
+            nix::unistd::write(fifo, &failure(error)).ok();
         }
     }
 }

@@ -4,6 +4,7 @@ use std::os::fd::AsFd;
 
 use super::Global;
 use super::start::find;
+use crate::container::hooks::Surroundings;
 use crate::container::{cgroup, hooks};
 use crate::error::{Error, Result};
 use crate::lifecycle::{Operation, Status, check};
@@ -33,7 +34,7 @@ pub fn delete(global: &Global, id: &str, force: bool) -> Result<()> {
         match (status, &container.record.cgroup) {
             // Its creator sees that init has ended, and unmakes the container.
             (Status::Creating, Some(cgroup)) => cgroup::kill(&cgroup.directory)?,
-            // Before the lock: a `run` in the foreground has it until it has removed the container.
+            // Before the lock: what ends now lets go of it.
             _ => end_processes(&container.record)?,
         }
     }
@@ -68,10 +69,12 @@ fn remove_unreadable(global: &Global, id: &str, error: &Error) -> Result<()> {
 /// # Errors
 /// That it does not end within ten seconds.
 pub fn end_processes(record: &Record) -> Result<()> {
+    let mut was_alive = false;
     if let Some(init) = pidfd_open(record.pid)? {
         // The pid was looked at before; what was opened is the container's if it still is now.
         let stat = process_stat(record.pid)?;
         if stat.is_some_and(|stat| stat.start_time == record.start_time) {
+            was_alive = true;
             // ESRCH: it has ended.
             pidfd_send_signal(init.as_fd(), 9).ok();
             if !wait_ended(init.as_fd(), LONGEST_END)? {
@@ -80,11 +83,9 @@ pub fn end_processes(record: &Record) -> Result<()> {
         }
     }
     match &record.cgroup {
-        // In a pid namespace of its own the kernel has ended all others with init. Without a pid
-        // the creator was killed, and init with it: what is there now is somebody else's.
-        Some(cgroup) if !record.own_pid_namespace && record.pid != 0 => {
-            cgroup::kill(&cgroup.directory)
-        }
+        // In a pid namespace of its own the kernel has ended all others with init. In a cgroup that
+        // was there before, what is there when init has long ended is somebody else's.
+        Some(cgroup) if !record.own_pid_namespace && was_alive => cgroup::kill(&cgroup.directory),
         _ => Ok(()),
     }
 }
@@ -119,7 +120,8 @@ pub fn run_poststop(record: &Record) -> Result<()> {
     }
     let state = record.hook_state(Status::Stopped);
     let env = hooks::own_env();
-    let run = |hook| hooks::run_all("poststop", std::slice::from_ref(hook), &state, &env);
+    let of = Surroundings { state: &state, env: &env, directory: Some(&record.bundle) };
+    let run = |hook| hooks::run_all("poststop", std::slice::from_ref(hook), &of);
     let results: Vec<Result<()>> = record.hooks.poststop.iter().map(run).collect();
     results.into_iter().collect()
 }

@@ -1,12 +1,14 @@
 //! run: create and start in one process, and, in the foreground, all of the container's life.
 
+use std::os::fd::AsFd;
+
 use super::Global;
 use super::create::{Created, Options, Start, build};
 use super::delete::{end_processes, remove};
 use super::foreground::{Foreground, block_signals};
 use super::start::run_poststart;
 use crate::error::Result;
-use crate::state::Container;
+use crate::state::{Container, LONGEST_WAIT};
 use crate::sync::FromInit;
 use crate::sys::process::become_subreaper;
 
@@ -52,7 +54,6 @@ pub fn run(global: &Global, options: &Options, how: RunOptions) -> Result<u8> {
     }
     let Some(signals) = signals else {
         if let Some(relay) = relay {
-            use std::os::fd::AsFd;
             relay.wait(init.pidfd.as_fd(), init.pid)?;
         }
         return Ok(0);
@@ -60,6 +61,8 @@ pub fn run(global: &Global, options: &Options, how: RunOptions) -> Result<u8> {
     let status = Foreground { signals, init: &init, master, relay }.wait();
     if !how.keep {
         end_processes(&container.record)?;
+        // A `delete` at the same time does the same.
+        container.directory.lock(LONGEST_WAIT)?;
         remove(global, &container)?;
     }
     status

@@ -10,6 +10,7 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
 use super::Global;
 use super::delete::{LONGEST_END, end_processes};
+use crate::container::hooks::Surroundings;
 use crate::container::{hooks, notify};
 use crate::error::{Call, Error, Result};
 use crate::lifecycle::{Operation, Status, check};
@@ -112,7 +113,9 @@ pub fn run_poststart(record: &Record) -> Result<()> {
         return Ok(());
     }
     let state = record.hook_state(Status::Running);
-    let result = hooks::run_all("poststart", &record.hooks.poststart, &state, &hooks::own_env());
+    let env = hooks::own_env();
+    let of = Surroundings { state: &state, env: &env, directory: Some(&record.bundle) };
+    let result = hooks::run_all("poststart", &record.hooks.poststart, &of);
     if result.is_err() {
         // The hook's error is the one to report.
         end_processes(record).ok();

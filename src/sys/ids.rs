@@ -89,25 +89,19 @@ pub fn permitted() -> Result<u64> {
     Ok(u64::from(data[0].permitted) | u64::from(data[1].permitted) << 32)
 }
 
-/// Empties the ambient set, then raises what is in `ambient`: what the kernel refuses is returned
-/// as a mask, because the specification makes it a warning.
+/// Empties the ambient set, then raises what is in `ambient`.
 ///
 /// # Errors
-/// Those of prctl(2) other than a capability that is not both permitted and inheritable.
-pub fn set_ambient(ambient: u64) -> Result<u64> {
+/// EPERM for a capability that is not both permitted and inheritable.
+pub fn set_ambient(ambient: u64) -> Result<()> {
     const CLEAR_ALL: u64 = libc::PR_CAP_AMBIENT_CLEAR_ALL as u64;
     const RAISE: u64 = libc::PR_CAP_AMBIENT_RAISE as u64;
     prctl(libc::PR_CAP_AMBIENT, CLEAR_ALL, 0).call(|| "prctl(PR_CAP_AMBIENT, CLEAR_ALL)")?;
-    let mut refused = 0;
     for capability in (0..=LAST).filter(|capability| ambient & (1 << capability) != 0) {
-        match prctl(libc::PR_CAP_AMBIENT, RAISE, capability.into()) {
-            Err(Errno::EPERM | Errno::EINVAL) => refused |= 1 << capability,
-            other => {
-                other.call(|| format!("prctl(PR_CAP_AMBIENT, RAISE, {capability})"))?;
-            }
-        }
+        prctl(libc::PR_CAP_AMBIENT, RAISE, capability.into())
+            .call(|| format!("prctl(PR_CAP_AMBIENT, RAISE, {capability})"))?;
     }
-    Ok(refused)
+    Ok(())
 }
 
 /// Keeps the permitted set while the user id changes from 0 (PR_SET_KEEPCAPS).

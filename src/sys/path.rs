@@ -251,18 +251,26 @@ pub fn try_lock(file: BorrowedFd<'_>) -> Result<bool> {
     }
 }
 
+/// Gives a lock back.
+///
+/// # Errors
+/// Those of flock(2).
+pub fn unlock(file: BorrowedFd<'_>) -> Result<()> {
+    // SAFETY: two numbers.
+    Errno::result(unsafe { libc::flock(file.as_raw_fd(), libc::LOCK_UN) })
+        .map(drop)
+        .call(|| "flock(LOCK_UN)")
+}
+
 /// Whether nobody has locked an open file for himself alone. A shared lock, so that two who ask do
 /// not see each other; given back at once.
 ///
 /// # Errors
 /// Those of flock(2) other than EWOULDBLOCK.
 pub fn is_unlocked(file: BorrowedFd<'_>) -> Result<bool> {
-    let flock = |how| {
-        // SAFETY: two numbers.
-        Errno::result(unsafe { libc::flock(file.as_raw_fd(), how) })
-    };
-    match flock(libc::LOCK_SH | libc::LOCK_NB) {
-        Ok(_) => flock(libc::LOCK_UN).map(|_| true).call(|| "flock(LOCK_UN)"),
+    // SAFETY: two numbers.
+    match Errno::result(unsafe { libc::flock(file.as_raw_fd(), libc::LOCK_SH | libc::LOCK_NB) }) {
+        Ok(_) => unlock(file).map(|()| true),
         Err(Errno::EWOULDBLOCK) => Ok(false),
         Err(errno) => Err(Error::from_call("flock(LOCK_SH|LOCK_NB)", errno)),
     }

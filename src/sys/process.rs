@@ -231,9 +231,13 @@ pub fn setsid() -> Result<()> {
 /// # Errors
 /// None that a correct call can meet.
 pub fn reset_signals() -> Result<()> {
+    // The kernel's sigaction: SIG_DFL, and no flags, restorer and mask.
+    let default = [0_u64; 4];
+    let none = std::ptr::null::<u64>();
     for signal in 1..=64 {
-        // SAFETY: SIG_DFL is no function. SIGKILL, SIGSTOP and those of the C library are refused.
-        unsafe { libc::signal(signal, libc::SIG_DFL) };
+        // Not the C library's function: it keeps 32 to 34 for itself. SIGKILL and SIGSTOP are refused.
+        // SAFETY: a live structure of the kernel's size, which it only reads.
+        unsafe { libc::syscall(libc::SYS_rt_sigaction, signal, default.as_ptr(), none, 8) };
     }
     sigprocmask(SigmaskHow::SIG_SETMASK, Some(&SigSet::empty()), None).call(|| "sigprocmask()")
 }

@@ -12,8 +12,9 @@ use nix::sys::socket::{
 
 use crate::error::{Call, Error, Result};
 
-/// The longest message between runtime and init: an error's text, cut off there.
-pub const LONGEST: usize = 16 * 1024;
+/// The longest message between runtime and init: an error's text, cut off there. As much as the
+/// smallest pipe holds (pipe(7)).
+pub const LONGEST: usize = 4096;
 
 /// Two connected sockets that keep message boundaries and tell when the other side is gone.
 ///

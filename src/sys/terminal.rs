@@ -3,9 +3,7 @@
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 
 use nix::errno::Errno;
-use nix::sys::termios::{
-    LocalFlags, OutputFlags, SetArg, Termios, cfmakeraw, tcgetattr, tcsetattr,
-};
+use nix::sys::termios::{OutputFlags, SetArg, Termios, cfmakeraw, tcgetattr, tcsetattr};
 
 use crate::error::{Call, Result};
 
@@ -96,7 +94,6 @@ impl<'a> RawMode<'a> {
         cfmakeraw(&mut raw);
         // Output still turns a line feed into a new line: errors of the runtime itself are printed.
         raw.output_flags |= OutputFlags::OPOST;
-        raw.local_flags -= LocalFlags::ISIG;
         tcsetattr(terminal, SetArg::TCSANOW, &raw).call(|| "tcsetattr()")?;
         Ok(Self { terminal, before })
     }

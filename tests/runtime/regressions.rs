@@ -31,6 +31,10 @@ table!(Root, Busybox;
     a_long_id_and_a_notify_socket_go_together[Hull("runc 1.1.5 cannot bind the socket")],
     a_symlink_beside_the_pid_file_is_not_followed[Hull("runc 1.1.5 fails on it")],
     the_notify_socket_is_in_the_environment_once,
+    of_two_creates_of_one_cgroup_at_most_one_wins[Hull("runc 1.1.5 lets both have it")],
+    ignored_signals_of_the_caller_do_not_reach_the_program,
+    a_hook_without_env_has_that_of_its_namespace,
+    an_overlay_of_layers_with_long_names_is_mounted,
 );
 
 /// A hook that runs this script of the host's shell.
@@ -371,4 +375,59 @@ fn the_notify_socket_is_in_the_environment_once() {
     let run = bundle.call_with("run", &[]).env("NOTIFY_SOCKET", "@hull-test");
     let _ = run.finish().ok().prints("NOTIFY_SOCKET=/run/notify/notify.sock");
     let _ = bundle.run().ok().prints(of_the_config);
+}
+
+fn of_two_creates_of_one_cgroup_at_most_one_wins() {
+    for _ in 0..8 {
+        let first = Bundle::new().args(&["sleep", "1000"]);
+        let path = first.config["linux"]["cgroupsPath"].clone();
+        let second = Bundle::new().args(&["sleep", "1000"]).set("/linux/cgroupsPath", path);
+        let calls = [&first, &second].map(|bundle| bundle.call_with("create", &[]).begin());
+        let codes = calls.map(|call| call.finish().code);
+        assert_ne!(codes, [0, 0]);
+        // The one that lost ends nothing of the other, and its successor is refused as well.
+        let (winner, loser) = if codes[0] == 0 { (first, second) } else { (second, first) };
+        if codes != [1, 1] {
+            let _ = loser.operate(&["delete", "--force"]).ok();
+            let _ = loser.try_create().refused().says("not empty");
+            winner.start();
+            assert_eq!(winner.status(), "running");
+            let _ = winner.operate(&["delete", "--force"]).ok();
+        }
+        assert_nothing_left(&winner);
+        loser.create();
+    }
+}
+
+fn ignored_signals_of_the_caller_do_not_reach_the_program() {
+    let bundle = Bundle::new().args(&["grep", "SigIgn", "/proc/self/status"]);
+    let _ = bundle.run().ok().prints("SigIgn:\t0000000000000000");
+}
+
+fn a_hook_without_env_has_that_of_its_namespace() {
+    let bundle = Bundle::new().set("/process/env", json!(["PATH=/bin", "INSIDE=1"]));
+    let hook = |kind: &str| {
+        let path = bundle.beside(kind);
+        json!([{"path": "/bin/sh", "args": ["sh", "-c", format!("env > {}", path.display())]}])
+    };
+    let hooks = json!({"createRuntime": hook("runtime"), "createContainer": hook("container")});
+    let bundle = bundle.set("/hooks", hooks);
+    let _ = bundle.run().ok();
+    let seen = |kind| fs::read_to_string(bundle.beside(kind)).expect("the hook wrote it");
+    assert!(seen("container").contains("INSIDE=1"));
+    assert!(!seen("runtime").contains("INSIDE=1") && seen("runtime").contains("PATH="));
+}
+
+// fsconfig(2) takes 255 bytes of a value; a list of layers is longer.
+fn an_overlay_of_layers_with_long_names_is_mounted() {
+    let bundle = Bundle::new();
+    let layers = ["a", "b"].map(|name| bundle.beside(&name.repeat(150)));
+    for (layer, file) in layers.iter().zip(["first", "second"]) {
+        fs::create_dir(layer).expect("mkdir");
+        fs::write(layer.join(file), "").expect("write");
+    }
+    let lower = format!("lowerdir={}:{}", layers[0].display(), layers[1].display());
+    let overlay = json!({"destination": "/mnt", "type": "overlay", "source": "overlay", "options": ["nosuid", lower]});
+    let bundle = bundle.set("/mounts/-", overlay).args(&["ls", "/mnt"]);
+    let _ = bundle.run().ok().prints("first\nsecond");
 }
