@@ -21,7 +21,7 @@ use crate::error::{Call, Context, Error, Result};
 use crate::lifecycle::Status;
 use crate::spec;
 use crate::spec::config::Hooks;
-use crate::sys::path::{is_unlocked, lock_within, open_directory, try_lock, unlock};
+use crate::sys::path::{is_unlocked, lock, open_directory, unlock};
 use crate::sys::proc::process_stat;
 
 /// How long another operation on a container may take, in seconds.
@@ -310,7 +310,7 @@ impl Directory {
     /// # Errors
     /// Those of flock(2).
     pub fn lock(&self, seconds: u32) -> Result<bool> {
-        Ok(try_lock(self.as_fd())? || lock_within(self.as_fd(), seconds)?)
+        lock(self.as_fd(), seconds)
     }
 
     /// Gives the lock back.

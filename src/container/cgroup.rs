@@ -13,7 +13,7 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use crate::error::{Call, Error, Result};
 use crate::plan::cgroup::Cgroup;
 use crate::state;
-use crate::sys::path::{has_attribute, open_path, set_attribute, try_lock};
+use crate::sys::path::{has_attribute, lock, open_path, set_attribute, try_lock};
 use crate::sys::process::{pidfd_open, pidfd_send_signal};
 
 /// How long the processes of a cgroup may take to end after SIGKILL.
@@ -38,34 +38,53 @@ pub fn remember(cgroup: &Cgroup) -> state::Cgroup {
 /// # Errors
 /// "container's cgroup is not empty", "unexpectedly frozen"; those of mkdir(2).
 pub fn make(cgroup: &mut state::Cgroup) -> Result<OwnedFd> {
+    cgroup.made = false;
     let directory = cgroup.directory.as_str();
-    cgroup.made = make_directory(directory)?;
-    let opened = open_path(directory, OFlag::O_RDONLY | OFlag::O_DIRECTORY)?;
-    if !try_lock(opened.as_fd())? {
-        cgroup.made = false;
-        return Err(Error::new(format!(
-            "container's cgroup is not empty: another container is being made in {directory:?}"
-        )));
+    let (parent, _) = directory.rsplit_once('/').expect("it is below the mount");
+    for _ in 0..ATTEMPTS {
+        make_parent(parent)?;
+        let above = match open_path(parent, READ) {
+            Err(error) if error.errno() == Some(Errno::ENOENT) => continue,
+            other => other?,
+        };
+        // Or another container could lock the directory before the one that makes it.
+        lock(above.as_fd(), state::LONGEST_WAIT)?;
+        cgroup.made = match std::fs::create_dir(directory).map_err(errno) {
+            Ok(()) => true,
+            Err(Errno::EEXIST) => false,
+            Err(Errno::ENOENT) => continue,
+            Err(errno) => return Err(Error::from_call(format!("mkdir({directory:?})"), errno)),
+        };
+        let opened = open_path(directory, READ)?;
+        if !try_lock(opened.as_fd())? {
+            return Err(Error::new(format!(
+                "container's cgroup is not empty: another container is being made in {directory:?}"
+            )));
+        }
+        if !cgroup.made {
+            check_unused(directory)?;
+        }
+        return Ok(opened);
     }
-    if !cgroup.made {
-        check_unused(directory)?;
-    }
-    Ok(opened)
+    Err(Error::from_call(format!("mkdir({directory:?})"), Errno::ENOENT))
 }
 
-/// Whether it was made here. A parent that is missing is made too, and marked, so that the last
-/// container in it removes it; it may vanish again while another container does that.
-fn make_directory(directory: &str) -> Result<bool> {
+const READ: OFlag = OFlag::O_RDONLY.union(OFlag::O_DIRECTORY);
+
+/// A parent that is missing is made too, and marked, so that the last container in it removes it; it
+/// may vanish again while another container does that.
+fn make_parent(directory: &str) -> Result<()> {
     for _ in 0..ATTEMPTS {
         match std::fs::create_dir(directory).map_err(errno) {
-            Ok(()) => return Ok(true),
-            Err(Errno::EEXIST) => return Ok(false),
+            Ok(()) => {
+                // Without the mark it stays when the container is gone: no harm is done.
+                set_attribute(directory, MARK, b"1").ok();
+                return Ok(());
+            }
+            Err(Errno::EEXIST) => return Ok(()),
             Err(Errno::ENOENT) => {
                 let (parent, _) = directory.rsplit_once('/').expect("it is below the mount");
-                if make_directory(parent)? {
-                    // Without the mark it stays when the container is gone: no harm is done.
-                    set_attribute(parent, MARK, b"1").ok();
-                }
+                make_parent(parent)?;
             }
             Err(errno) => return Err(Error::from_call(format!("mkdir({directory:?})"), errno)),
         }

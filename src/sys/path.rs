@@ -281,7 +281,10 @@ pub fn is_unlocked(file: BorrowedFd<'_>) -> Result<bool> {
 ///
 /// # Errors
 /// Those of flock(2) other than EINTR.
-pub fn lock_within(file: BorrowedFd<'_>, seconds: u32) -> Result<bool> {
+pub fn lock(file: BorrowedFd<'_>, seconds: u32) -> Result<bool> {
+    if try_lock(file)? {
+        return Ok(true);
+    }
     extern "C" fn interrupt(_: libc::c_int) {}
     let action = SigAction::new(SigHandler::Handler(interrupt), SaFlags::empty(), SigSet::empty());
     // SAFETY: the handler does nothing. Without SA_RESTART it interrupts the call.
