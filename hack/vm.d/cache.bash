@@ -22,6 +22,13 @@ fill_cache() { # suite
 }
 
 # ------------------------------------------------------------------- downloads
+# The Debian archive that this host's apt uses, if it has ever been asked.
+debian_archive() {
+    # shellcheck disable=SC2016 # apt's own variables
+    apt-get indextargets --format '$(ORIGIN) $(LABEL) $(SITE)' 'Created-By: Packages' 2>/dev/null |
+        sed -n 's/^Debian Debian //p' | head -n 1
+}
+
 # An apt of its own per suite: the host's lists and sources stay as they are.
 set_apt() { # suite -> apt
     local dir=$cache/apt/$1 mirror
@@ -32,11 +39,14 @@ set_apt() { # suite -> apt
         -o APT::Sandbox::User=root -o APT::Default-Release=)
     [[ -z ${updated[$1]:-} ]] || return 0
     mkdir -p "$dir"/{state,lists/partial,cache/archives/partial}
-    # shellcheck disable=SC2016 # apt's own variables
-    mirror=$(apt-get indextargets --format '$(ORIGIN) $(LABEL) $(SITE)' 'Created-By: Packages' 2>/dev/null |
-        sed -n 's/^Debian Debian //p' | head -n 1)
+    mirror=$(debian_archive)
+    if [[ -z $mirror && $(id -u) == 0 ]]; then
+        apt-get -q update >"$dir/log" 2>&1 || { cat "$dir/log" >&2; return 1; }
+        mirror=$(debian_archive)
+    fi
+    [[ -n $mirror ]] || { say "apt knows no Debian archive (apt-get update?)"; return 1; }
     printf 'Types: deb\nURIs: %s\nSuites: %s\nComponents: main\nArchitectures: amd64\nSigned-By: %s\n' \
-        "${mirror:-http://deb.debian.org/debian}" "$1" \
+        "$mirror" "$1" \
         /usr/share/keyrings/debian-archive-keyring.gpg >"$dir/list.sources"
     apt-get "${apt[@]}" update >"$dir/log" 2>&1 || { cat "$dir/log" >&2; return 1; }
     updated[$1]=yes
