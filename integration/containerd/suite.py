@@ -80,6 +80,7 @@ class Engine:
                 self.ctr("version")
                 return
             except RuntimeError:
+                # Its socket is there before it answers, and it tells nobody when it does.
                 time.sleep(0.1)
         raise RuntimeError(f"containerd does not answer on {self.address}")
 

@@ -90,7 +90,8 @@ fn mount_by_data(
         }
     }
     let target = target(root, mount, Leaf::Directory)?;
-    mount_at(target.as_fd(), source, kind, &words.join(","))?;
+    // What protects comes with the mount; only the access times are left for afterwards.
+    mount_at(target.as_fd(), source, kind, mount.attr.set, &words.join(","))?;
     let mounted = root.open(&mount.destination, OFlag::O_PATH)?;
     if !mount.attr.is_empty() {
         mount_setattr(mounted.as_fd(), &mount.attr, false)?;

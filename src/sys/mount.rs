@@ -176,7 +176,8 @@ impl FilesystemContext {
 pub const LONGEST_OPTION: usize = 255;
 
 /// Mounts on the file of a descriptor, by mount(2): its data may have a page less one byte. The
-/// descriptor's own link is what the path is made of, on the procfs of the runtime namespace.
+/// descriptor's own link is what the path is made of, on the procfs of the runtime namespace. Of the
+/// attributes RDONLY, NOSUID, NODEV and NOEXEC count, whose bits are those of MS_RDONLY and the like.
 ///
 /// # Errors
 /// Whatever the filesystem answers.
@@ -184,11 +185,13 @@ pub fn mount_at(
     target: BorrowedFd<'_>,
     source: Option<&str>,
     kind: &str,
+    attributes: u64,
     data: &str,
 ) -> Result<()> {
     let path = format!("/proc/self/fd/{}", target.as_raw_fd());
-    nix::mount::mount(source, path.as_str(), Some(kind), MsFlags::empty(), Some(data))
-        .call(|| format!("mount({source:?}, {path:?}, {kind:?}, 0, {data:?})"))
+    let flags = MsFlags::from_bits_truncate((attributes & 0xf) as _);
+    nix::mount::mount(source, path.as_str(), Some(kind), flags, Some(data))
+        .call(|| format!("mount({source:?}, {path:?}, {kind:?}, {flags:?}, {data:?})"))
 }
 
 /// Opens the filesystem of a mount for reconfiguration.

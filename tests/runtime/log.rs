@@ -5,6 +5,7 @@ use std::fs;
 use serde_json::Value;
 
 use crate::bundle::Bundle;
+use crate::call::Output;
 use crate::case::table;
 
 table!(;
@@ -59,8 +60,8 @@ fn a_text_log_has_the_error() {
     assert!(written.contains("does not exist") && written.lines().count() == 1, "{written}");
 }
 
-fn a_successful_call_leaves_the_log_empty() {
-    let bundle = Bundle::new();
+/// What `run` answers, and what is in its log then.
+fn run_with_json_log(bundle: &Bundle) -> (Output, String) {
     bundle.save();
     let (log, directory) = (bundle.beside("log"), bundle.directory());
     let argv = [
@@ -73,28 +74,21 @@ fn a_successful_call_leaves_the_log_empty() {
         text(&directory),
         bundle.id(),
     ];
-    let output = bundle.call(&argv).finish().ok();
-    assert_eq!(output.stderr, "");
-    assert_eq!(fs::read_to_string(&log).unwrap_or_default(), "");
+    let output = bundle.call(&argv).finish();
+    (output, fs::read_to_string(&log).unwrap_or_default())
+}
+
+fn a_successful_call_leaves_the_log_empty() {
+    let bundle = Bundle::new();
+    let (output, written) = run_with_json_log(&bundle);
+    assert_eq!(output.ok().stderr, "");
+    assert_eq!(written, "");
 }
 
 fn a_warning_is_not_in_the_log_of_errors() {
     let bundle =
         Bundle::new().set("/process/capabilities/bounding/-", "CAP_FLY").args(&["no-such-program"]);
-    bundle.save();
-    let (log, directory) = (bundle.beside("log"), bundle.directory());
-    let argv = [
-        "--log",
-        text(&log),
-        "--log-format",
-        "json",
-        "run",
-        "--bundle",
-        text(&directory),
-        bundle.id(),
-    ];
-    let _ = bundle.call(&argv).finish();
-    let written = fs::read_to_string(&log).expect("the log");
+    let (_, written) = run_with_json_log(&bundle);
     let record: Value = serde_json::from_str(&written).expect("one JSON object");
     assert_eq!(record["level"], "error");
 }
