@@ -1,23 +1,19 @@
-//! The cgroup of a container, in the cgroup filesystem: membership, the end of all its processes,
-//! removal. Limits have their own issue. cgroup-v2.rst of the kernel.
+//! The directory of a container's cgroup, by the runtime itself: made, locked, removed.
+//! cgroup-v2.rst, "Organizing Processes and Threads".
 
-use std::fs::File;
-use std::io::{Read, Seek, SeekFrom};
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
 
 use nix::errno::Errno;
 use nix::fcntl::OFlag;
-use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
+use super::errno;
+use super::processes::{kill, wait_empty};
 use crate::error::{Call, Error, Result};
 use crate::plan::cgroup::Cgroup;
 use crate::state;
 use crate::sys::path::{has_attribute, lock, open_path, set_attribute, try_lock};
-use crate::sys::process::{pidfd_open, pidfd_send_signal};
 
-/// How long the processes of a cgroup may take to end after SIGKILL.
-const LONGEST_END: u16 = 10_000;
 /// The extended attribute of a directory that was made on the way to a container's.
 const MARK: &str = "trusted.hull";
 /// How often a directory that is busy is tried again, each time after an event.
@@ -92,10 +88,6 @@ fn make_parent(directory: &str) -> Result<()> {
     Err(Error::from_call(format!("mkdir({directory:?})"), Errno::ENOENT))
 }
 
-fn errno(error: std::io::Error) -> Errno {
-    Errno::from_raw(error.raw_os_error().unwrap_or_default())
-}
-
 /// runtime.md, "Create": a cgroup with processes in it, or a frozen one, is not fit.
 fn check_unused(directory: &str) -> Result<()> {
     let path = format!("{directory}/cgroup.procs");
@@ -110,45 +102,6 @@ fn check_unused(directory: &str) -> Result<()> {
     if std::fs::read(format!("{directory}/cgroup.freeze")).is_ok_and(|text| text.starts_with(b"1"))
     {
         return Err(Error::new(format!("container's cgroup unexpectedly frozen: {directory:?}")));
-    }
-    Ok(())
-}
-
-/// Sends SIGKILL to all processes of the cgroup and below (cgroup.kill, 5.14).
-///
-/// # Errors
-/// Those of writing the file, other than that the cgroup is gone.
-pub fn kill(directory: &str) -> Result<()> {
-    let path = format!("{directory}/cgroup.kill");
-    match std::fs::write(&path, "1").map_err(errno) {
-        Ok(()) | Err(Errno::ENOENT | Errno::ENODEV) => Ok(()),
-        Err(errno) => Err(Error::from_call(format!("write({path:?}, \"1\")"), errno)),
-    }
-}
-
-/// Sends any signal to all processes of the cgroup and below. Some may be born meanwhile: only
-/// [`kill`] is certain.
-///
-/// # Errors
-/// Those of reading the files and of kill(2), other than that a process or a cgroup is gone.
-pub fn signal(directory: &Path, signal: i32) -> Result<()> {
-    let path = directory.join("cgroup.procs");
-    let processes = match std::fs::read_to_string(&path).map_err(errno) {
-        Err(Errno::ENOENT | Errno::ENODEV) => return Ok(()),
-        other => other.call(|| format!("read({path:?})"))?,
-    };
-    for pid in processes.lines().filter_map(|line| line.parse().ok()) {
-        if let Some(pidfd) = pidfd_open(pid)? {
-            match pidfd_send_signal(pidfd.as_fd(), signal) {
-                Err(error) if error.errno() == Some(Errno::ESRCH) => {}
-                other => other?,
-            }
-        }
-    }
-    for entry in std::fs::read_dir(directory).call(|| format!("open({directory:?})"))?.flatten() {
-        if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
-            self::signal(&entry.path(), signal)?;
-        }
     }
     Ok(())
 }
@@ -207,37 +160,4 @@ fn remove_tree(directory: &Path) -> std::io::Result<()> {
         }
     }
     std::fs::remove_dir(directory)
-}
-
-/// Waits for "populated 0" in cgroup.events, of which a change is an event for poll(2)
-/// (cgroup-v2.rst, "[Un]populated Notification").
-///
-/// # Errors
-/// That processes are left after ten seconds.
-pub fn wait_empty(directory: &str) -> Result<()> {
-    let path = format!("{directory}/cgroup.events");
-    let mut file = match File::open(&path).map_err(errno) {
-        Err(Errno::ENOENT) => return Ok(()),
-        other => other.call(|| format!("open({path:?})"))?,
-    };
-    loop {
-        let mut text = String::new();
-        file.seek(SeekFrom::Start(0)).call(|| format!("lseek({path:?})"))?;
-        match file.read_to_string(&mut text).map_err(errno) {
-            Err(Errno::ENODEV) => return Ok(()),
-            other => other.call(|| format!("read({path:?})"))?,
-        };
-        if text.lines().any(|line| line == "populated 0") {
-            return Ok(());
-        }
-        let mut fds = [PollFd::new(file.as_fd(), PollFlags::POLLPRI)];
-        match poll(&mut fds, PollTimeout::from(LONGEST_END)) {
-            Ok(0) => {
-                let seconds = LONGEST_END / 1000;
-                return Err(Error::new(format!("{directory:?} has processes after {seconds} s")));
-            }
-            Ok(_) | Err(Errno::EINTR) => {}
-            Err(errno) => return Err(Error::from_call(format!("poll({path:?})"), errno)),
-        }
-    }
 }
