@@ -5,6 +5,7 @@ pub mod cgroup;
 mod copy_up;
 pub mod credentials;
 pub mod devices;
+pub mod executable;
 pub mod home;
 pub mod hooks;
 pub mod inherited;

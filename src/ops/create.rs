@@ -22,7 +22,6 @@
 //! from Ready on, by the end of the connection. What create made, a failing create unmakes.
 
 use std::convert::Infallible;
-use std::ffi::CString;
 use std::os::fd::{AsFd, OwnedFd};
 
 use nix::sys::stat::{Mode, umask};
@@ -34,9 +33,9 @@ use crate::bundle;
 use crate::container::hooks::Surroundings;
 use crate::container::inherited::Inherited;
 use crate::container::notify::Relay;
+use crate::container::program::{self, Program};
 use crate::container::{
-    cgroup, credentials, devices, home, hooks, labels, masked, mount, namespaces, network, notify,
-    program, rootfs, terminal, working_directory,
+    cgroup, devices, hooks, labels, masked, mount, namespaces, network, notify, rootfs, terminal,
 };
 use crate::error::{Call, Context, Error, Result};
 use crate::host::Host;
@@ -47,7 +46,6 @@ use crate::plan::process::{Process, set_env};
 use crate::plan::{self, Plan};
 use crate::state::{Directory, NOTIFY, Record, Root, check_id};
 use crate::sync::{Channel, FromInit, failure};
-use crate::sys::path::InRoot;
 use crate::sys::proc::{Procfs, process_stat};
 use crate::sys::process::{self, Child, Cloned, clone3};
 use crate::sys::{clock, socket};
@@ -270,21 +268,14 @@ impl Init {
             let of = Surroundings { state: &state, env: self.plan.env(), directory: None };
             hooks::run_all("startContainer", &self.plan.hooks.start_container, &of)?;
         }
-        if let Some(label) = program.label {
-            label.write()?;
-        }
-        process::reset_signals()?;
-        process::close_on_exec_from(3)?;
-        process::keep_on_exec(self.inherited.count)?;
+        program.get_ready(self.inherited)?;
         if let Some(fifo) = &self.fifo {
             say_that_it_executes(fifo)?;
         }
-        let errno = process::execve(&program.path, &program.args, &program.env);
-        Err(Error::from_call(format!("exec {:?}", program.path), errno))
+        Err(program.execute())
     }
 
     /// Steps 5 to 9: what there is to execute, and the master of the terminal.
-    #[expect(clippy::too_many_lines, reason = "the story of an operation is one function")]
     fn prepare(&mut self) -> Result<(Option<Program>, Option<OwnedFd>)> {
         let joined = std::mem::take(&mut self.joined);
         let plan = &self.plan;
@@ -361,43 +352,14 @@ impl Init {
 
         // 9. The user.
         let Some(process) = &plan.process else { return Ok((None, terminal)) };
-        let env = Self::env(process, &root);
-        if terminal.is_none() {
-            terminal::give_streams(process.credentials.uid)?;
-        }
-        // Before the limits, of which one is the number of descriptors.
-        let directory = working_directory::open(&root, &process.cwd)?;
-        credentials::set_limits(process)?;
-        // As root if it may: the user need not be able to enter what the engine chose. On a
-        // network filesystem it may be the user alone who can.
-        let is_there = working_directory::enter(&directory).is_ok();
-        credentials::apply(&process.credentials)?;
-        // The change of ids has cleared it (prctl(2)).
-        process::die_with_runtime(true)?;
-        if !is_there {
-            working_directory::enter(&directory)?;
-        }
-        working_directory::check(&process.cwd)?;
-        let mask = process.credentials.umask.map(Mode::from_bits_truncate);
-        umask(mask.unwrap_or(callers_umask));
-        let path = program::find(&process.args[0], &env)?;
-        let (args, env) = (c_strings(&process.args), c_strings(&env));
-        Ok((Some(Program { path, args, env, label }), terminal))
+        let program = program::become_user(&root, process, label, callers_umask)?;
+        Ok((Some(program), terminal))
     }
 
     /// The state object as the container sees it: with the pid that init has there.
     fn hook_state(&self, status: Status) -> String {
         let pid = nix::unistd::getpid().as_raw();
         Record { pid, ..self.record.clone() }.hook_state(status)
-    }
-
-    /// The environment of the program, with HOME, which only the container's own passwd tells.
-    fn env(process: &Process, root: &InRoot) -> Vec<String> {
-        let mut env = process.env.clone();
-        if !env.iter().any(|entry| entry.starts_with("HOME=") && entry != "HOME=") {
-            set_env(&mut env, format!("HOME={}", home::find(root, process.credentials.uid)));
-        }
-        env
     }
 
     /// Tells what went wrong: `create` over the connection, `start` in exec.fifo.
@@ -408,20 +370,6 @@ impl Init {
             nix::unistd::write(fifo, &failure(error)).ok();
         }
     }
-}
-
-/// What init executes.
-struct Program {
-    path: CString,
-    args: Vec<CString>,
-    env: Vec<CString>,
-    label: Option<labels::Label>,
-}
-
-fn c_strings(list: &[String]) -> Vec<CString> {
-    list.iter()
-        .map(|text| CString::new(text.as_str()).expect("the plan refuses NUL bytes"))
-        .collect()
 }
 
 fn go_or_end(is_there: bool) -> Result<()> {
