@@ -21,6 +21,8 @@
 //! - the kernel: [`sys`];
 //! - and [`error`], [`log`].
 //!
+//! `unpack` is the other program: images into bundles.
+//!
 //! Invariants, held by `tests/tidy.rs` where text can show them:
 //! 1. `unsafe` only in `sys`.
 //! 2. `cli`, `spec`, `plan`, `lifecycle` do no I/O.
@@ -52,6 +54,8 @@ pub mod state;
 pub mod sync;
 #[allow(unsafe_code)]
 pub mod sys;
+#[cfg(feature = "unpack")]
+pub mod unpack;
 
 use std::process::ExitCode;
 
