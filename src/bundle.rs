@@ -5,6 +5,7 @@ use std::io::Read;
 use std::os::fd::AsFd;
 
 use nix::fcntl::OFlag;
+use serde::de::DeserializeOwned;
 
 use crate::error::{Call, Context, Error, Result};
 use crate::spec::config::Spec;
@@ -20,6 +21,8 @@ pub struct Bundle {
     pub path: String,
     /// Its config.
     pub spec: Spec,
+    /// The text of the config.
+    pub text: String,
 }
 
 /// Reads a bundle: `directory` or the working directory, and in it config.json, or the file
@@ -34,7 +37,15 @@ pub fn read(directory: &str, config: Option<&str>) -> Result<Bundle> {
     let file = config.map_or_else(|| format!("{path}/config.json"), str::to_owned);
     let text = read_text(&file)?;
     let spec = parse(&text).context(|| "config.json")?;
-    Ok(Bundle { path, spec })
+    Ok(Bundle { path, spec, text })
+}
+
+/// Reads a document of JSON.
+///
+/// # Errors
+/// As [`read`], with the path.
+pub fn read_document<T: DeserializeOwned>(path: &str) -> Result<T> {
+    parse(&read_text(path)?).context(|| path)
 }
 
 fn read_text(path: &str) -> Result<String> {
@@ -56,10 +67,10 @@ fn read_text(path: &str) -> Result<String> {
 }
 
 /// The place of an error is looked for only when there is one: it costs a third more.
-fn parse(text: &str) -> Result<Spec> {
+fn parse<T: DeserializeOwned>(text: &str) -> Result<T> {
     serde_json::from_str(text).map_err(|_| {
         let mut json = serde_json::Deserializer::from_str(text);
-        match serde_path_to_error::deserialize::<_, Spec>(&mut json) {
+        match serde_path_to_error::deserialize::<_, T>(&mut json) {
             Err(error) => {
                 let pointer = pointer(error.path());
                 let error = Error::new(error.inner().to_string());
@@ -92,7 +103,7 @@ mod tests {
 
     #[test]
     fn a_wrong_type_is_named_by_its_place() {
-        let error = |text| parse(text).unwrap_err().to_string();
+        let error = |text| parse::<Spec>(text).unwrap_err().to_string();
         let wrong = error(r#"{"mounts": [{"destination": "/a"}, {"destination": 7}]}"#);
         assert!(wrong.starts_with("/mounts/1/destination: invalid type: integer `7`"), "{wrong}");
         let wrong = error(r#"{"process": {"user": {"uid": -1}}}"#);
@@ -105,7 +116,7 @@ mod tests {
     #[test]
     fn null_and_unknown_properties_are_no_errors() {
         let text = r#"{"future": {"a": 1}, "mounts": null, "linux": {"devices": null, "x": []}}"#;
-        let spec = parse(text).unwrap();
+        let spec = parse::<Spec>(text).unwrap();
         assert!(spec.mounts.is_empty() && spec.linux.devices.is_empty());
     }
 }

@@ -71,8 +71,23 @@ impl Host {
             cgroup_mount: cgroup_mount(),
             parent_cgroup: if is_absolute { String::new() } else { parent_cgroup() },
             has_apparmor: apparmor && has_apparmor(),
-            has_selinux: selinux && Path::new("/sys/fs/selinux/enforce").exists(),
+            has_selinux: selinux && has_selinux(),
             rootfs: rootfs(spec, bundle),
+        })
+    }
+    /// Asks what `exec` needs; of the security modules only if there is a label.
+    ///
+    /// # Errors
+    /// Those of capget(2).
+    pub fn ask_for_exec(has_label: bool) -> Result<Self> {
+        let permitted = ids::permitted()?;
+        Ok(Self {
+            is_privileged: permitted & SYS_ADMIN != 0,
+            permitted,
+            cgroup_mount: cgroup_mount(),
+            has_apparmor: has_label && has_apparmor(),
+            has_selinux: has_label && has_selinux(),
+            ..Self::default()
         })
     }
 }
@@ -99,6 +114,10 @@ fn parent_cgroup() -> String {
 fn has_apparmor() -> bool {
     let path = "/sys/module/apparmor/parameters/enabled";
     std::fs::read(path).is_ok_and(|text| text.starts_with(b"Y"))
+}
+
+fn has_selinux() -> bool {
+    Path::new("/sys/fs/selinux/enforce").exists()
 }
 
 fn rootfs(spec: &Spec, bundle: &str) -> std::result::Result<String, String> {

@@ -15,8 +15,8 @@
 //! The modules, in the way of the data:
 //! - the question: [`cli`], [`bundle`], [`spec`], [`host`];
 //! - the answer: [`plan`], which is pure;
-//! - the deed: [`ops`] by operation ([`ops::create`] is the story to read first), [`container`] by
-//!   part of the container, [`sync`] between the two processes;
+//! - the deed: [`ops`] by operation ([`ops::create`] is the story to read first, [`ops::exec`] the
+//!   second one), [`container`] by part of the container, [`sync`] between the two processes;
 //! - the memory: [`state`], [`lifecycle`];
 //! - the kernel: [`sys`];
 //! - and [`error`], [`log`].
@@ -26,7 +26,7 @@
 //! Invariants, held by `tests/tidy.rs` where text can show them:
 //! 1. `unsafe` only in `sys`.
 //! 2. `cli`, `spec`, `plan`, `lifecycle` do no I/O.
-//! 3. Only `ops/create.rs` and `container/hooks.rs` start processes.
+//! 3. Only `ops/create.rs`, `ops/exec.rs` and `container/hooks.rs` start processes.
 //! 4. `unpack` uses `sys`, `spec`, `error`; nothing uses `unpack`.
 //! 5. No threads in the runtime, no `static mut`, no lazy globals: after clone3 the child may
 //!    allocate, because nobody else was running.
@@ -85,9 +85,13 @@ pub fn main() -> ExitCode {
         Parsed::Wrong(log, message) => return fail(&log, &message),
     };
     let log = flags.log.clone();
+    let failure = command.failure();
     match Global::new(flags).and_then(|global| execute(&global, command)) {
         Ok(status) => ExitCode::from(status),
-        Err(error) => fail(&log, &error.to_string()),
+        Err(error) => {
+            fail(&log, &error.to_string());
+            ExitCode::from(failure)
+        }
     }
 }
 
@@ -99,6 +103,9 @@ fn execute(global: &Global, command: Command) -> Result<u8> {
         }
         Command::Run(options, how) => {
             ops::run::run(global, &options, how).context(|| format!("run {:?}", options.id))
+        }
+        Command::Exec(options) => {
+            ops::exec::exec(global, &options).context(|| format!("exec {:?}", options.id))
         }
         Command::Start(id) => {
             sys::process::close_on_exec_from(3)?;

@@ -18,6 +18,8 @@ pub enum Status {
 pub enum Operation {
     /// Execute the program.
     Start,
+    /// Execute another program.
+    Exec,
     /// Send a signal.
     Kill,
     /// Remove what is left.
@@ -45,16 +47,18 @@ impl Status {
 /// # Errors
 /// The message.
 pub fn check(operation: Operation, status: Status, id: &str) -> Result<(), String> {
-    use Operation::{Delete, ForceDelete, Kill, Start};
+    use Operation::{Delete, Exec, ForceDelete, Kill, Start};
     use Status::{Created, Creating, Running, Stopped};
     match (operation, status) {
         (Start | Delete, Created)
-        | (Kill, Created | Running)
+        | (Exec | Kill, Created | Running)
         | (Delete, Stopped)
         | (ForceDelete, Creating | Created | Running | Stopped) => Ok(()),
         (Start, Running) => Err("cannot start an already running container".to_owned()),
         (Start, Stopped) => Err("cannot start a container that has stopped".to_owned()),
         (Start, Creating) => Err("cannot start a container in the creating state".to_owned()),
+        (Exec, Stopped) => Err("cannot exec in a stopped container".to_owned()),
+        (Exec, Creating) => Err("cannot exec in a container in the creating state".to_owned()),
         (Kill, Creating | Stopped) => Err("container not running".to_owned()),
         (Delete, Creating | Running) => {
             Err(format!("cannot delete container {id} that is not stopped: {}", status.word()))
@@ -68,16 +72,16 @@ mod tests {
 
     #[test]
     fn the_table_of_the_specification() {
-        use Operation::{Delete, ForceDelete, Kill, Start};
+        use Operation::{Delete, Exec, ForceDelete, Kill, Start};
         let rows = [
-            (Status::Creating, [false, false, false, true]),
-            (Status::Created, [true, true, true, true]),
-            (Status::Running, [false, true, false, true]),
-            (Status::Stopped, [false, false, true, true]),
+            (Status::Creating, [false, false, false, false, true]),
+            (Status::Created, [true, true, true, true, true]),
+            (Status::Running, [false, true, true, false, true]),
+            (Status::Stopped, [false, false, false, true, true]),
         ];
+        let operations = [Start, Exec, Kill, Delete, ForceDelete];
         for (status, allowed) in rows {
-            for (operation, allowed) in [Start, Kill, Delete, ForceDelete].into_iter().zip(allowed)
-            {
+            for (operation, allowed) in operations.into_iter().zip(allowed) {
                 let result = check(operation, status, "web");
                 assert_eq!(result.is_ok(), allowed, "{operation:?} {status:?}");
             }

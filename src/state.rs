@@ -28,6 +28,7 @@ use crate::sys::proc::process_stat;
 pub const LONGEST_WAIT: u32 = 10;
 const RECORD: &str = "state.json";
 const NEW_RECORD: &str = "state.json.new";
+const CONFIG: &str = "config.json";
 const FIFO: &str = "exec.fifo";
 /// The directory of the socket for sd_notify(3).
 pub const NOTIFY: &str = "notify";
@@ -242,18 +243,37 @@ impl Directory {
     /// ENOSPC and the like.
     pub fn write(&self, record: &Record) -> Result<()> {
         let text = serde_json::to_vec(record).expect("a record holds nothing that JSON does not");
+        self.write_file(NEW_RECORD, &text)?;
+        renameat(&self.fd, NEW_RECORD, &self.fd, RECORD)
+            .call(|| format!("rename(\"{}/{NEW_RECORD}\")", self.path))
+    }
+
+    /// Stores the text of the config that the container is made of, before it is recorded whole:
+    /// what the bundle says later is not about this container.
+    ///
+    /// # Errors
+    /// ENOSPC and the like.
+    pub fn write_config(&self, text: &str) -> Result<()> {
+        self.write_file(CONFIG, text.as_bytes())
+    }
+
+    /// The path of what [`Directory::write_config`] has stored.
+    #[must_use]
+    pub fn config(&self) -> String {
+        format!("{}/{CONFIG}", self.path)
+    }
+
+    fn write_file(&self, name: &str, mut text: &[u8]) -> Result<()> {
         let flags = OFlag::O_WRONLY | OFlag::O_CREAT | OFlag::O_TRUNC | OFlag::O_CLOEXEC;
-        let mode = Mode::from_bits_truncate(0o600);
-        let path = || format!("{}/{NEW_RECORD}", self.path);
-        let file =
-            openat(&self.fd, NEW_RECORD, flags, mode).call(|| format!("open({:?})", path()))?;
-        let mut rest = &text[..];
-        while !rest.is_empty() {
+        let path = || format!("{}/{name}", self.path);
+        let file = openat(&self.fd, name, flags, Mode::from_bits_truncate(0o600))
+            .call(|| format!("open({:?})", path()))?;
+        while !text.is_empty() {
             let written =
-                nix::unistd::write(&file, rest).call(|| format!("write({:?})", path()))?;
-            rest = &rest[written..];
+                nix::unistd::write(&file, text).call(|| format!("write({:?})", path()))?;
+            text = &text[written..];
         }
-        renameat(&self.fd, NEW_RECORD, &self.fd, RECORD).call(|| format!("rename({:?})", path()))
+        Ok(())
     }
 
     /// Makes exec.fifo and opens it for reading and writing, which waits for nobody (fifo(7)).
@@ -345,6 +365,7 @@ impl Directory {
             (RECORD, file),
             (FIFO, file),
             (NEW_RECORD, file),
+            (CONFIG, file),
             (NOTIFY_SOCKET, file),
             (NOTIFY, UnlinkatFlags::RemoveDir),
         ] {

@@ -2,7 +2,7 @@
 //! of the command that was given are constructed.
 
 use clap::builder::ValueParser;
-use clap::{Arg, Command as Parser};
+use clap::{Arg, ArgAction, Command as Parser};
 
 /// All commands.
 pub fn parser() -> Parser {
@@ -41,6 +41,7 @@ pub fn parser() -> Parser {
                 .arg(flag("detach", "Leave as soon as the program was executed").short('d'))
                 .arg(flag("keep", "Do not delete the container when it has ended"))
         }))
+        .subcommand(command("exec", "Execute another program in a container", exec_arguments))
         .subcommand(command("list", "Print all containers", |parser| {
             globals(parser)
                 .arg(value("format", "FORMAT", "table (default) or json").short('f'))
@@ -82,6 +83,34 @@ fn create_arguments(parser: Parser) -> Parser {
         )
         .arg(flag("no-subreaper", "Leave orphans of the container to somebody else"))
         .arg(id())
+}
+
+fn exec_arguments(parser: Parser) -> Parser {
+    let list = |arg: Arg| arg.action(ArgAction::Append);
+    globals(parser)
+        .arg(value("process", "FILE", "The process, as in config.json").short('p'))
+        .arg(flag("detach", "Leave as soon as the program was executed").short('d'))
+        .arg(flag("tty", "With a terminal").short('t'))
+        .arg(value("console-socket", "PATH", "Where to send the terminal's master"))
+        .arg(value("pidfd-socket", "PATH", "Where to send a pidfd of the process"))
+        .arg(value("pid-file", "FILE", "Where to write the pid of the process"))
+        .arg(value("cwd", "DIR", "The working directory, in the container"))
+        .arg(value("user", "UID[:GID]", "The user, by number").short('u'))
+        .arg(list(value("additional-gids", "GID", "One more group").short('g')))
+        .arg(list(value("env", "NAME=VALUE", "One more variable").short('e')))
+        .arg(list(value("cap", "CAP", "One more capability").short('c')))
+        .arg(flag("no-new-privs", "It and its children gain no privileges"))
+        .arg(value("process-label", "LABEL", "The label of SELinux"))
+        .arg(value("apparmor", "PROFILE", "The profile of AppArmor"))
+        .arg(
+            value("preserve-fds", "N", "Pass N descriptors from 3 on")
+                .value_parser(clap::value_parser!(u32)),
+        )
+        .arg(list(value("cgroup", "PATH", "A cgroup below the container's")))
+        .arg(flag("ignore-paused", "In a paused container too"))
+        .arg(flag("no-subreaper", "Leave orphans of the process to somebody else"))
+        .arg(id())
+        .arg(Arg::new("args").value_name("ARG").num_args(0..).help("The program and its arguments"))
 }
 
 fn value(name: &'static str, what: &'static str, help: &'static str) -> Arg {

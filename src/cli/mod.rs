@@ -14,9 +14,11 @@ use clap::error::{ContextKind, ContextValue, ErrorKind};
 use self::grammar::parser;
 use crate::log::{Level, Log};
 use crate::ops::create::Options;
+use crate::ops::exec;
 use crate::ops::list::Format;
 use crate::ops::run::RunOptions;
 use crate::plan::cgroup::Manager;
+use crate::plan::exec::Changes;
 
 /// Flags of every command.
 #[derive(Clone, Debug, Default)]
@@ -45,6 +47,8 @@ pub enum Command {
     Create(Options),
     /// `run`.
     Run(Options, RunOptions),
+    /// `exec`.
+    Exec(Box<exec::Options>),
     /// `start`.
     Start(String),
     /// `state`.
@@ -78,6 +82,14 @@ pub enum Command {
     Features,
 }
 
+impl Command {
+    /// The exit status of an error. That of `exec` is one that programs seldom have, as with runc.
+    #[must_use]
+    pub fn failure(&self) -> u8 {
+        if matches!(self, Self::Exec(_)) { 255 } else { 1 }
+    }
+}
+
 /// What a command line says.
 pub enum Parsed {
     /// A command.
@@ -91,7 +103,7 @@ pub enum Parsed {
 /// Whether a command line may be one that puts a process into a container. Known before it is read:
 /// the executable is sealed first, by executing it again.
 pub fn may_make_a_process(mut args: impl Iterator<Item = OsString>) -> bool {
-    args.any(|arg| arg == "create" || arg == "run")
+    args.any(|arg| arg == "create" || arg == "run" || arg == "exec")
 }
 
 /// Reads a command line; the first argument is the program's own name.
@@ -205,6 +217,46 @@ fn options(matches: &mut ArgMatches) -> Options {
     }
 }
 
+fn exec_options(matches: &mut ArgMatches) -> Result<exec::Options, String> {
+    let mut list = |name| matches.remove_many::<String>(name).map(Iterator::collect);
+    let mut list = |name| -> Vec<String> { list(name).unwrap_or_default() };
+    let [args, env] = ["args", "env"].map(&mut list);
+    let [additional_gids, capabilities, cgroups] =
+        ["additional-gids", "cap", "cgroup"].map(&mut list);
+    let process = take(matches, "process").filter(|path| !path.is_empty());
+    if args.is_empty() && process.is_none() {
+        return Err("missing argument: the program, or --process FILE".to_owned());
+    }
+    let cgroup = match &cgroups[..] {
+        [] => None,
+        [path] => Some(path.clone()),
+        _ => return Err("--cgroup: one path, cgroup v2 has one hierarchy".to_owned()),
+    };
+    Ok(exec::Options {
+        id: take(matches, "id").unwrap_or_default(),
+        process,
+        changes: Changes {
+            args,
+            cwd: take(matches, "cwd"),
+            user: take(matches, "user"),
+            additional_gids,
+            env,
+            capabilities,
+            no_new_privileges: matches.get_one::<bool>("no-new-privs").copied(),
+            selinux_label: take(matches, "process-label"),
+            apparmor_profile: take(matches, "apparmor"),
+            terminal: switch(matches, "tty"),
+        },
+        detach: switch(matches, "detach"),
+        console_socket: take(matches, "console-socket"),
+        pidfd_socket: take(matches, "pidfd-socket"),
+        pid_file: take(matches, "pid-file").filter(|path| !path.is_empty()),
+        preserve_fds: matches.get_one::<u32>("preserve-fds").copied().unwrap_or_default(),
+        cgroup,
+        no_subreaper: switch(matches, "no-subreaper"),
+    })
+}
+
 fn ids(matches: &mut ArgMatches) -> Ids {
     let id = take(matches, "id").unwrap_or_default();
     if switch(matches, "regex") { Ids::Matching(id) } else { Ids::One(id) }
@@ -221,6 +273,7 @@ fn command(name: &str, matches: &mut ArgMatches) -> Result<Command, String> {
             };
             Command::Run(options(matches), how)
         }
+        "exec" => Command::Exec(Box::new(exec_options(matches)?)),
         "start" => Command::Start(take(matches, "id").unwrap_or_default()),
         "state" => Command::State(take(matches, "id").unwrap_or_default()),
         "kill" => Command::Kill {

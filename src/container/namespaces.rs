@@ -1,6 +1,6 @@
 //! Makes and joins namespaces: namespaces(7), setns(2), time_namespaces(7).
 
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use nix::fcntl::OFlag;
 
@@ -46,16 +46,16 @@ pub fn open_joins(namespaces: &Namespaces) -> Result<Vec<Joined>> {
     Ok(joined)
 }
 
-/// The runtime's own pid namespace, to come back to: who joins another one moves only its
-/// children (pid_namespaces(7)), of which the next must be init and no other.
+/// Joins a pid namespace, by its file or by the pidfd of a process in it, and returns the runtime's
+/// own, to come back to: who joins another one moves only its children (pid_namespaces(7)), of which
+/// the next must be the container's and no other.
 ///
 /// # Errors
 /// Those of setns(2).
-pub fn join_pid(joined: &[Joined]) -> Result<Option<OwnedFd>> {
-    let Some(join) = joined.iter().find(|join| join.kind == PID) else { return Ok(None) };
+pub fn join_pid(namespace: BorrowedFd<'_>) -> Result<OwnedFd> {
     let own = Procfs::open()?.magic_file("self/ns/pid")?;
-    setns(join.file.as_fd(), PID)?;
-    Ok(Some(own))
+    setns(namespace, PID)?;
+    Ok(own)
 }
 
 /// In init: joins all others, then makes those that clone3 could not make.

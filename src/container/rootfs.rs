@@ -6,7 +6,7 @@ use std::path::Path;
 
 use nix::mount::MsFlags;
 
-use crate::error::{Context, Result};
+use crate::error::{Call, Context, Result};
 use crate::plan::rootfs::Rootfs;
 use crate::sys::mount::{
     MountAttr, attribute, change_root, clone_path, is_mount_root, mount_setattr, move_mount,
@@ -94,14 +94,22 @@ pub fn propagate(root: &InRoot, rootfs: &Rootfs) -> Result<()> {
         .context(|| "config.json: /linux/rootfsPropagation")
 }
 
+/// In `exec`: enters the root of an init that has no mounts of its own.
+///
+/// # Errors
+/// Those of fchdir(2) and chroot(2).
+pub fn enter_root_of_init(root: OwnedFd) -> Result<()> {
+    nix::unistd::fchdir(root.as_fd()).call(|| "fchdir(the root of init)")?;
+    change_root()
+}
+
 /// Enters the rootfs.
 ///
 /// # Errors
 /// Those of pivot_root(2) and chroot(2).
 pub fn enter(root: &InRoot, rootfs: &Rootfs, has_own_mounts: bool) -> Result<()> {
     if !has_own_mounts {
-        nix::unistd::fchdir(root.as_fd())
-            .map_err(|errno| crate::error::Error::from_call("fchdir(rootfs)", errno))?;
+        nix::unistd::fchdir(root.as_fd()).call(|| "fchdir(rootfs)")?;
         return change_root();
     }
     if rootfs.pivot { pivot_root(root.as_fd(), is_shared(rootfs)) } else { move_root(root.as_fd()) }

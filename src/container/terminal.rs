@@ -18,12 +18,18 @@ use crate::sys::terminal::{open_peer, set_controlling, set_size, size};
 /// DEVPTS_SUPER_MAGIC (statfs(2)).
 const DEVPTS_MAGIC: i64 = 0x1cd1;
 
-/// Opens a new pty of the container's devpts, shows it as /dev/console, and makes it init's
-/// terminal and standard streams. Returns the master, for who called the runtime.
+/// A new terminal, of which the container's processes have one side.
+pub struct Terminal {
+    master: OwnedFd,
+    peer: OwnedFd,
+    dev: OwnedFd,
+}
+
+/// Opens a new pty of the container's devpts, for that user.
 ///
 /// # Errors
 /// That the container has no devpts; those of the calls.
-pub fn open(root: &InRoot, size: Option<ConsoleSize>, uid: u32) -> Result<OwnedFd> {
+pub fn open(root: &InRoot, size: Option<ConsoleSize>, uid: u32) -> Result<Terminal> {
     let dev = open_dev(root)?;
     // Before anything there is opened: to open a device can have an effect.
     let devpts = root.open_no_symlinks("dev/pts", OFlag::O_PATH | OFlag::O_DIRECTORY)?;
@@ -42,10 +48,28 @@ pub fn open(root: &InRoot, size: Option<ConsoleSize>, uid: u32) -> Result<OwnedF
         nix::unistd::fchown(&peer, Some(Uid::from_raw(uid)), None)
             .call(|| "fchown(the terminal)")?;
     }
-    show_console(dev.as_fd(), peer.as_fd()).context(|| "/dev/console")?;
-    set_standard_streams(&peer)?;
-    set_controlling(peer.as_fd())?;
-    Ok(master)
+    Ok(Terminal { master, peer, dev })
+}
+
+impl Terminal {
+    /// Shows it as /dev/console.
+    ///
+    /// # Errors
+    /// Those of open(2) and move_mount(2).
+    pub fn show_as_console(&self) -> Result<()> {
+        show_console(self.dev.as_fd(), self.peer.as_fd()).context(|| "/dev/console")
+    }
+
+    /// Makes it the terminal and the standard streams of this process. Returns the master, for who
+    /// called the runtime.
+    ///
+    /// # Errors
+    /// Those of dup2(2) and of TIOCSCTTY.
+    pub fn take(self) -> Result<OwnedFd> {
+        set_standard_streams(&self.peer)?;
+        set_controlling(self.peer.as_fd())?;
+        Ok(self.master)
+    }
 }
 
 /// A bind mount of the pty's own file, by descriptor (CVE-2025-52565).

@@ -145,7 +145,12 @@ pub fn build(global: &Global, options: &Options, start: Start) -> Result<Created
             global.log.write(Level::Debug, line)?;
         }
     }
-    let sockets = Sockets::connect(&plan, options, start)?;
+    let sockets = Sockets::connect(
+        plan.process.as_ref().is_some_and(|process| process.terminal.is_some()),
+        start != Start::Now { foreground: true },
+        options.console_socket.as_deref(),
+        options.pidfd_socket.as_deref(),
+    )?;
     let joined = namespaces::open_joins(&plan.namespaces)?;
 
     // 2. The id.
@@ -164,7 +169,9 @@ pub fn build(global: &Global, options: &Options, start: Start) -> Result<Created
     // 4. Init, in its namespaces and its cgroup.
     let fifo = (start == Start::Later).then(|| undo.directory().make_fifo()).transpose()?;
     let (ours, its) = socket::pair()?;
-    let own_pid_namespace = namespaces::join_pid(&joined)?;
+    let pid_namespace = joined.iter().find(|joined| joined.kind == PID);
+    let own_pid_namespace =
+        pid_namespace.map(|joined| namespaces::join_pid(joined.file.as_fd())).transpose()?;
     let flags = plan.namespaces.clone_flags();
     match clone3(flags, cgroup.as_ref().map(AsFd::as_fd))? {
         Cloned::Init => {
@@ -184,6 +191,8 @@ pub fn build(global: &Global, options: &Options, start: Start) -> Result<Created
     }
     let channel = Channel(ours);
     undo.record.pid = undo.init().pid;
+    // While init is at work; `exec` will want it.
+    undo.directory().write_config(&bundle.text)?;
 
     // 7. What the runtime does between mounts and the new root; then init is ready.
     let terminal = loop {
@@ -319,6 +328,7 @@ impl Init {
         let terminal = match &plan.process {
             Some(Process { terminal: Some(size), credentials, .. }) => Some(
                 terminal::open(&root, *size, credentials.uid)
+                    .and_then(|terminal| terminal.show_as_console().and_then(|()| terminal.take()))
                     .context(|| "config.json: /process/terminal")?,
             ),
             _ => None,

@@ -5,9 +5,7 @@ use std::io::Write;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::path::Path;
 
-use super::create::{Options, Start};
 use crate::error::{Call, Context, Error, Result};
-use crate::plan::Plan;
 use crate::sys::process::Child;
 use crate::sys::socket;
 use crate::sys::terminal::pty_number;
@@ -20,13 +18,17 @@ pub struct Sockets {
 
 impl Sockets {
     /// Connects, if what the command line and the config say of a terminal fits together.
+    /// `detached`: the runtime leaves before the process has ended.
     ///
     /// # Errors
     /// The words of runc if it does not; those of connect(2).
-    pub fn connect(plan: &Plan, options: &Options, start: Start) -> Result<Self> {
-        let has_terminal = plan.process.as_ref().is_some_and(|process| process.terminal.is_some());
-        let detached = start != Start::Now { foreground: true };
-        let console = options.console_socket.as_deref().filter(|path| !path.is_empty());
+    pub fn connect(
+        has_terminal: bool,
+        detached: bool,
+        console: Option<&str>,
+        pidfd: Option<&str>,
+    ) -> Result<Self> {
+        let console = console.filter(|path| !path.is_empty());
         if detached && has_terminal && console.is_none() {
             return Err(Error::new(
                 "cannot allocate tty if the runtime will detach without setting console socket",
@@ -37,7 +39,7 @@ impl Sockets {
                 "cannot use console socket if the runtime will not detach or allocate tty",
             ));
         }
-        let pidfd = options.pidfd_socket.as_deref().filter(|path| !path.is_empty());
+        let pidfd = pidfd.filter(|path| !path.is_empty());
         let connect = |path, flag: &str| socket::connect(path).context(|| flag.to_owned());
         Ok(Self {
             console: console.map(|path| connect(path, "--console-socket")).transpose()?,
@@ -45,14 +47,14 @@ impl Sockets {
         })
     }
 
-    /// Sends the terminal's master and init's pidfd. Returns the master if nobody asked for it.
+    /// Sends the terminal's master and the pidfd of the process. Returns the master if nobody asked for it.
     ///
     /// # Errors
     /// Those of sendmsg(2).
-    pub fn send(self, master: Option<OwnedFd>, init: &Child) -> Result<Option<OwnedFd>> {
+    pub fn send(self, master: Option<OwnedFd>, process: &Child) -> Result<Option<OwnedFd>> {
         if let Some(socket) = &self.pidfd {
             // The name that runc sends with it.
-            socket::send(socket, b"pidfd", Some(init.pidfd.as_raw_fd()))
+            socket::send(socket, b"pidfd", Some(process.pidfd.as_raw_fd()))
                 .context(|| "--pidfd-socket")?;
         }
         match (&self.console, master) {

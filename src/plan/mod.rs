@@ -1,10 +1,13 @@
 //! The answer: what will be done for this config on this host. Pure: nothing here talks to the
 //! kernel. Everything that is wrong in the config is found here, before anything is created.
 
+pub mod affinity;
 pub mod cgroup;
 pub mod credentials;
 pub mod devices;
+pub mod exec;
 pub mod hooks;
+pub mod list;
 pub mod mount_options;
 pub mod mounts;
 pub mod namespaces;
@@ -105,6 +108,24 @@ impl Problems {
         }
     }
 
+    /// The document is a process alone: its properties are not below /process.
+    fn are_of_a_process(&mut self) {
+        for problem in &mut self.wrong {
+            *problem = problem.replacen("/process/", "/", 1);
+        }
+    }
+
+    /// All that is wrong, in one error that names the document.
+    ///
+    /// # Errors
+    /// If something is.
+    fn into_result(self, document: &str) -> Result<()> {
+        if self.wrong.is_empty() {
+            return Ok(());
+        }
+        Err(Error::new(self.wrong.join("; ")).context(document))
+    }
+
     #[cfg(test)]
     pub(crate) fn wrong(&self) -> &[String] {
         &self.wrong
@@ -182,11 +203,7 @@ pub fn plan(spec: Spec, request: &Request<'_>, host: &Host) -> Result<Plan> {
         process,
         warnings: std::mem::take(&mut problems.warnings),
     };
-    if problems.wrong.is_empty() {
-        Ok(plan)
-    } else {
-        Err(Error::new(problems.wrong.join("; ")).context("config.json"))
-    }
+    problems.into_result("config.json").map(|()| plan)
 }
 
 /// Every document of major version 1 is taken: minor versions only add (runtime-spec, "SemVer").

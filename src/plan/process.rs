@@ -2,8 +2,9 @@
 
 use std::fmt;
 
-use super::Problems;
+use super::affinity::{self, Affinity};
 use super::credentials::{self, Credentials};
+use super::{Problems, list};
 use crate::host::Host;
 use crate::spec::config;
 use crate::sys::process::SchedulerAttr;
@@ -33,6 +34,8 @@ pub struct Process {
     pub io_priority: Option<(u32, u32)>,
     /// What to write, and to which file below /proc/self/attr.
     pub exec_label: Option<(&'static str, String)>,
+    /// Where it runs, if `exec` makes it.
+    pub affinity: Affinity,
 }
 
 /// For set_mempolicy(2).
@@ -73,6 +76,7 @@ pub fn plan(process: config::Process, host: &Host, problems: &mut Problems) -> P
         oom_score_adj: process.oom_score_adj,
         scheduler: process.scheduler.as_ref().map(|wanted| plan_scheduler(wanted, problems)),
         io_priority: process.io_priority.as_ref().map(|wanted| plan_io_priority(wanted, problems)),
+        affinity: affinity::plan(process.exec_cpu_affinity.as_ref(), problems),
         exec_label: plan_label(process.apparmor_profile, process.selinux_label, host, problems),
         credentials: credentials::plan(process.user, capabilities, host.permitted, problems),
         args: process.args,
@@ -237,6 +241,9 @@ pub const MODE_FLAGS: [(&str, u32); 3] = [
     ("MPOL_F_STATIC_NODES", 1 << 15),
 ];
 
+/// More nodes no kernel is built for (NODES_SHIFT).
+const LAST_NODE: usize = 1023;
+
 /// Plans the NUMA memory policy.
 pub fn memory_policy(
     wanted: Option<&config::MemoryPolicy>,
@@ -250,7 +257,7 @@ pub fn memory_policy(
     }
     let text = wanted.nodes.as_deref().unwrap_or_default();
     let pointer = "/linux/memoryPolicy/nodes";
-    let Some(nodes) = node_mask(text) else {
+    let Some(nodes) = list::parse(text, LAST_NODE) else {
         problems.add(pointer, format_args!("{text:?} is no list such as \"0,2-3\", up to 1023"));
         return None;
     };
@@ -259,23 +266,6 @@ pub fn memory_policy(
         problems.add(pointer, format_args!("{} {what}", wanted.mode));
     }
     Some(MemoryPolicy { mode, nodes })
-}
-
-/// `None` if the text is no list of numbers and ranges.
-fn node_mask(text: &str) -> Option<Vec<u64>> {
-    let mut mask = Vec::new();
-    for part in text.split(',').filter(|_| !text.is_empty()) {
-        let (first, last) = part.split_once('-').unwrap_or((part, part));
-        let (first, last): (usize, usize) = (first.trim().parse().ok()?, last.trim().parse().ok()?);
-        if first > last || last > 1023 {
-            return None;
-        }
-        mask.resize(mask.len().max(last / 64 + 1), 0);
-        for node in first..=last {
-            mask[node / 64] |= 1 << (node % 64);
-        }
-    }
-    Some(mask)
 }
 
 impl fmt::Display for Process {
@@ -300,16 +290,6 @@ mod tests {
         assert_eq!(plan_env(list, &mut problems), ["A=3", "AB=2"]);
         assert_eq!(problems.wrong().len(), 2);
         assert_eq!(problems.wrong()[0], "/process/env/3: \"=x\" is not NAME=value");
-    }
-
-    #[test]
-    fn nodes_are_numbers_and_ranges() {
-        assert_eq!(node_mask(""), Some(vec![]));
-        assert_eq!(node_mask("0,2-3"), Some(vec![0b1101]));
-        assert_eq!(node_mask("64"), Some(vec![0, 1]));
-        for wrong in ["x", "3-1", "1024", "1,,2", "-1"] {
-            assert_eq!(node_mask(wrong), None, "{wrong}");
-        }
     }
 
     #[test]

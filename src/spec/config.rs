@@ -160,8 +160,19 @@ pub struct Process {
     /// The SELinux label of the program.
     pub selinux_label: Option<String>,
     /// Where processes of `exec` run; not for the container's own.
-    #[serde(rename = "execCPUAffinity")]
-    pub exec_cpu_affinity: Option<IgnoredAny>,
+    #[serde(rename = "execCPUAffinity", deserialize_with = "object")]
+    pub exec_cpu_affinity: Option<ExecCpuAffinity>,
+}
+
+/// Lists of processors such as `0-3,7` (cpuset(7), "List format").
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub struct ExecCpuAffinity {
+    /// Before the process is in the container's cgroup.
+    pub initial: Option<String>,
+    /// From then on.
+    #[serde(rename = "final")]
+    pub last: Option<String>,
 }
 
 /// In character cells.

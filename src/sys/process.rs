@@ -367,6 +367,18 @@ pub fn sched_setattr(attr: &SchedulerAttr) -> Result<()> {
         .call(|| format!("sched_setattr({attr:?})"))
 }
 
+/// Sets the processors that this process may run on, a bit each.
+///
+/// # Errors
+/// EINVAL if its cgroup has none of them.
+pub fn sched_setaffinity(processors: &[u64]) -> Result<()> {
+    let (size, mask) = (size_of_val(processors), processors.as_ptr());
+    // SAFETY: the size is that of the live slice, which the kernel only reads.
+    Errno::result(unsafe { libc::syscall(libc::SYS_sched_setaffinity, 0, size, mask) })
+        .map(drop)
+        .call(|| format!("sched_setaffinity({processors:x?})"))
+}
+
 /// Sets the input/output priority of this process: class 1 to 3, level 0 to 7 (ioprio_set(2)).
 ///
 /// # Errors

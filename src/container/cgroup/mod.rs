@@ -2,6 +2,7 @@
 //! makes it ([`processes`]), and the runtime as its maker ([`fs`]).
 
 pub mod fs;
+pub mod join;
 pub mod processes;
 
 use nix::errno::Errno;
