@@ -123,6 +123,15 @@ fn execute(global: &Global, command: Command) -> Result<u8> {
             each(global, &ids, |id| delete(id).context(|| format!("delete {id:?}")))
         }
         Command::List(format) => ops::list::list(global, format).map(|()| 0),
+        Command::Pause(id) => {
+            ops::pause::pause(global, &id).context(|| format!("pause {id:?}")).map(|()| 0)
+        }
+        Command::Resume(id) => {
+            ops::resume::resume(global, &id).context(|| format!("resume {id:?}")).map(|()| 0)
+        }
+        Command::Ps { id, format } => {
+            ops::ps::ps(global, &id, &format).context(|| format!("ps {id:?}")).map(|()| 0)
+        }
         Command::Spec { bundle, rootless } => ops::spec::spec(&bundle, rootless).map(|()| 0),
         Command::Features => ops::features::features().map(|()| 0),
     }

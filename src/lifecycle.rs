@@ -9,6 +9,8 @@ pub enum Status {
     Created,
     /// The program was started and has not ended.
     Running,
+    /// Its processes were suspended; a status that the specification leaves to runtimes.
+    Paused,
     /// The container process has ended.
     Stopped,
 }
@@ -26,6 +28,14 @@ pub enum Operation {
     Delete,
     /// End what runs, and remove what is left.
     ForceDelete,
+    /// Suspend the processes.
+    Pause,
+    /// Let them go on.
+    Resume,
+    /// Change the limits.
+    Update,
+    /// Watch what is used, and whether memory ran out.
+    Events,
 }
 
 impl Status {
@@ -36,6 +46,7 @@ impl Status {
             Self::Creating => "creating",
             Self::Created => "created",
             Self::Running => "running",
+            Self::Paused => "paused",
             Self::Stopped => "stopped",
         }
     }
@@ -47,20 +58,32 @@ impl Status {
 /// # Errors
 /// The message.
 pub fn check(operation: Operation, status: Status, id: &str) -> Result<(), String> {
-    use Operation::{Delete, Exec, ForceDelete, Kill, Start};
-    use Status::{Created, Creating, Running, Stopped};
+    use Operation::{Delete, Events, Exec, ForceDelete, Kill, Pause, Resume, Start, Update};
+    use Status::{Created, Creating, Paused, Running, Stopped};
     match (operation, status) {
         (Start | Delete, Created)
-        | (Exec | Kill, Created | Running)
         | (Delete, Stopped)
-        | (ForceDelete, Creating | Created | Running | Stopped) => Ok(()),
+        | (ForceDelete, _)
+        | (Exec | Pause, Created | Running)
+        | (Resume, Paused)
+        | (Kill | Update | Events, Created | Running | Paused) => Ok(()),
         (Start, Running) => Err("cannot start an already running container".to_owned()),
         (Start, Stopped) => Err("cannot start a container that has stopped".to_owned()),
-        (Start, Creating) => Err("cannot start a container in the creating state".to_owned()),
+        (Start, Creating | Paused) => {
+            Err(format!("cannot start a container in the {} state", status.word()))
+        }
         (Exec, Stopped) => Err("cannot exec in a stopped container".to_owned()),
         (Exec, Creating) => Err("cannot exec in a container in the creating state".to_owned()),
-        (Kill, Creating | Stopped) => Err("container not running".to_owned()),
-        (Delete, Creating | Running) => {
+        (Exec, Paused) => {
+            let message = "cannot exec in a paused container (use --ignore-paused to override)";
+            Err(message.to_owned())
+        }
+        (Kill | Update, Creating | Stopped) | (Pause, Creating | Paused | Stopped) => {
+            Err("container not running".to_owned())
+        }
+        (Resume, Creating | Created | Running | Stopped) => Err("container not paused".to_owned()),
+        (Events, Creating | Stopped) => Err(format!("container with id {id} is not running")),
+        (Delete, Creating | Running | Paused) => {
             Err(format!("cannot delete container {id} that is not stopped: {}", status.word()))
         }
     }
@@ -72,14 +95,15 @@ mod tests {
 
     #[test]
     fn the_table_of_the_specification() {
-        use Operation::{Delete, Exec, ForceDelete, Kill, Start};
+        use Operation::{Delete, Events, Exec, ForceDelete, Kill, Pause, Resume, Start, Update};
+        let operations = [Start, Exec, Kill, Delete, ForceDelete, Pause, Resume, Update, Events];
         let rows = [
-            (Status::Creating, [false, false, false, false, true]),
-            (Status::Created, [true, true, true, true, true]),
-            (Status::Running, [false, true, true, false, true]),
-            (Status::Stopped, [false, false, false, true, true]),
+            (Status::Creating, [false, false, false, false, true, false, false, false, false]),
+            (Status::Created, [true, true, true, true, true, true, false, true, true]),
+            (Status::Running, [false, true, true, false, true, true, false, true, true]),
+            (Status::Paused, [false, false, true, false, true, false, true, true, true]),
+            (Status::Stopped, [false, false, false, true, true, false, false, false, false]),
         ];
-        let operations = [Start, Exec, Kill, Delete, ForceDelete];
         for (status, allowed) in rows {
             for (operation, allowed) in operations.into_iter().zip(allowed) {
                 let result = check(operation, status, "web");

@@ -17,6 +17,7 @@ use nix::sys::stat::{Mode, fstat, fstatat, mkdirat};
 use nix::unistd::{UnlinkatFlags, mkfifoat, unlinkat};
 use serde::{Deserialize, Serialize};
 
+use crate::container::cgroup::freezer;
 use crate::error::{Call, Context, Error, Result};
 use crate::lifecycle::Status;
 use crate::spec;
@@ -403,6 +404,11 @@ impl Container {
         }
         if !self.is_alive()? {
             return Ok(Status::Stopped);
+        }
+        if let Some(cgroup) = &self.record.cgroup
+            && freezer::is_frozen(&cgroup.directory)?
+        {
+            return Ok(Status::Paused);
         }
         let fifo = self.directory.open_fifo(OFlag::O_WRONLY)?;
         Ok(if fifo.is_some() { Status::Created } else { Status::Running })

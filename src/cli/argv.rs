@@ -54,7 +54,7 @@ const VALUES: [&str; 22] = [
 
 /// Commands whose arguments behind the id are another program's, with their flags of one letter
 /// that take a value.
-const OTHERS: [(&str, &str); 1] = [("exec", "pugec")];
+const OTHERS: [(&str, &str); 2] = [("exec", "pugec"), ("ps", "f")];
 
 /// Rewrites a command line; the first argument is the program's own name.
 pub fn rewrite(args: impl Iterator<Item = OsString>) -> Vec<OsString> {
@@ -141,6 +141,7 @@ mod tests {
             ("hull exec -p f a", "hull exec -p f a"),
             ("hull exec -- a ls -all", "hull exec -- a ls -all"),
             ("hull --log exec exec a -v", "hull --log exec exec a -- -v"),
+            ("hull ps -f json a -ef", "hull ps -f json a -- -ef"),
             ("hull", "hull"),
         ] {
             let args = rewrite(given.split(' ').map(Into::into));

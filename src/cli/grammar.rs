@@ -47,6 +47,19 @@ pub fn parser() -> Parser {
                 .arg(value("format", "FORMAT", "table (default) or json").short('f'))
                 .arg(flag("quiet", "Ids alone").short('q'))
         }))
+        .subcommand(command("pause", "Suspend all processes of a container", |parser| {
+            globals(parser).arg(id())
+        }))
+        .subcommand(command("resume", "Let the processes of a paused container go on", |parser| {
+            globals(parser).arg(id())
+        }))
+        .subcommand(command("ps", "Print the processes of a container", |parser| {
+            let options = Arg::new("options").value_name("PS OPTION").num_args(0..);
+            globals(parser)
+                .arg(value("format", "FORMAT", "table (default) or json").short('f'))
+                .arg(id())
+                .arg(options.help("For the table: those of -ef, aux or -o LIST, as ps(1)"))
+        }))
         .subcommand(command("spec", "Write a config.json to start from", |parser| {
             globals(parser)
                 .arg(value("bundle", "DIR", "Where to write it").short('b'))

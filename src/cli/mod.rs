@@ -15,7 +15,8 @@ use self::grammar::parser;
 use crate::log::{Level, Log};
 use crate::ops::create::Options;
 use crate::ops::exec;
-use crate::ops::list::Format;
+use crate::ops::list;
+use crate::ops::ps;
 use crate::ops::run::RunOptions;
 use crate::plan::cgroup::Manager;
 use crate::plan::exec::Changes;
@@ -70,7 +71,18 @@ pub enum Command {
         force: bool,
     },
     /// `list`.
-    List(Format),
+    List(list::Format),
+    /// `pause`.
+    Pause(String),
+    /// `resume`.
+    Resume(String),
+    /// `ps`.
+    Ps {
+        /// The container.
+        id: String,
+        /// How to print it.
+        format: ps::Format,
+    },
     /// `spec`.
     Spec {
         /// Where to write it.
@@ -253,8 +265,18 @@ fn exec_options(matches: &mut ArgMatches) -> Result<exec::Options, String> {
         pid_file: take(matches, "pid-file").filter(|path| !path.is_empty()),
         preserve_fds: matches.get_one::<u32>("preserve-fds").copied().unwrap_or_default(),
         cgroup,
+        ignore_paused: switch(matches, "ignore-paused"),
         no_subreaper: switch(matches, "no-subreaper"),
     })
+}
+
+/// `--format`.
+fn format<T>(matches: &mut ArgMatches, table: T, json: T) -> Result<T, String> {
+    match take(matches, "format").as_deref() {
+        None | Some("table" | "") => Ok(table),
+        Some("json") => Ok(json),
+        Some(other) => Err(format!("invalid format option: {other}")),
+    }
 }
 
 fn ids(matches: &mut ArgMatches) -> Ids {
@@ -283,12 +305,16 @@ fn command(name: &str, matches: &mut ArgMatches) -> Result<Command, String> {
         },
         "delete" => Command::Delete { ids: ids(matches), force: switch(matches, "force") },
         "list" => {
-            let format = match take(matches, "format").as_deref() {
-                None | Some("table" | "") => Format::Table,
-                Some("json") => Format::Json,
-                Some(other) => return Err(format!("invalid format option: {other}")),
-            };
-            Command::List(if switch(matches, "quiet") { Format::Quiet } else { format })
+            let format = format(matches, list::Format::Table, list::Format::Json)?;
+            Command::List(if switch(matches, "quiet") { list::Format::Quiet } else { format })
+        }
+        "pause" => Command::Pause(take(matches, "id").unwrap_or_default()),
+        "resume" => Command::Resume(take(matches, "id").unwrap_or_default()),
+        "ps" => {
+            let options = matches.remove_many::<String>("options").map(Iterator::collect);
+            let table = ps::Format::Table(options.unwrap_or_default());
+            let format = format(matches, table, ps::Format::Json)?;
+            Command::Ps { id: take(matches, "id").unwrap_or_default(), format }
         }
         "spec" => Command::Spec {
             bundle: take(matches, "bundle").unwrap_or_else(|| ".".to_owned()),

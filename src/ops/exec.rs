@@ -35,7 +35,7 @@ use crate::container::inherited::Inherited;
 use crate::container::{cgroup, labels, namespaces, program, rootfs, terminal};
 use crate::error::{Context, Error, Result};
 use crate::host::Host;
-use crate::lifecycle::{Operation, check};
+use crate::lifecycle::{Operation, Status, check};
 use crate::log::Level;
 use crate::plan::exec::{Changes, Exec, Wanted, plan};
 use crate::plan::namespaces::PID;
@@ -71,6 +71,8 @@ pub struct Options {
     pub preserve_fds: u32,
     /// A cgroup below the container's.
     pub cgroup: Option<String>,
+    /// Whether to do it in a paused container too, where the program waits for `resume`.
+    pub ignore_paused: bool,
     /// Whether orphans of the process go to somebody else.
     pub no_subreaper: bool,
 }
@@ -87,7 +89,7 @@ pub fn exec(global: &Global, options: &Options) -> Result<u8> {
     // The process gets no descriptor of the caller but those that are meant for it.
     process::close_on_exec_from(3)?;
     let container = find(global, &options.id)?;
-    let init = hold_init(&container)?;
+    let init = hold_init(&container, options.ignore_paused)?;
     let config: Spec = bundle::read_document(&container.directory.config())?;
     let wanted = match &options.process {
         None => Wanted::Changes(options.changes.clone()),
@@ -172,8 +174,11 @@ pub fn exec(global: &Global, options: &Options) -> Result<u8> {
 }
 
 /// A descriptor of init, which stays init's when its number is reused.
-fn hold_init(container: &Container) -> Result<OwnedFd> {
-    check(Operation::Exec, container.status()?, &container.record.id).map_err(Error::new)?;
+fn hold_init(container: &Container, ignore_paused: bool) -> Result<OwnedFd> {
+    let status = container.status()?;
+    if !(ignore_paused && status == Status::Paused) {
+        check(Operation::Exec, status, &container.record.id).map_err(Error::new)?;
+    }
     let init = pidfd_open(container.record.pid)?;
     // Only now is it certain that the number was still init's when it was opened.
     match init {

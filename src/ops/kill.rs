@@ -1,7 +1,6 @@
 //! kill: runtime.md, "Kill".
 
 use std::os::fd::AsFd;
-use std::path::Path;
 
 use super::Global;
 use super::start::find;
@@ -24,11 +23,7 @@ pub fn kill(global: &Global, id: &str, signal: &str, all: bool) -> Result<()> {
     let allowed = check(Operation::Kill, container.status()?, id).map_err(Error::new);
     let group = container.record.cgroup.as_ref().map(|cgroup| cgroup.directory.as_str());
     if let (true, Some(group)) = (all, group) {
-        return if signal == SIGKILL {
-            cgroup::kill(group)
-        } else {
-            cgroup::signal(Path::new(group), signal)
-        };
+        return if signal == SIGKILL { cgroup::kill(group) } else { cgroup::signal(group, signal) };
     }
     // With `all`, a container without processes has got the signal everywhere (runc).
     if all && allowed.is_err() {

@@ -14,7 +14,7 @@ pub struct State<'a> {
     pub id: &'a str,
     /// The pid of the container process; 0 when it has ended.
     pub pid: i32,
-    /// `creating`, `created`, `running` or `stopped`.
+    /// `creating`, `created`, `running` or `stopped`; `paused` is runc's.
     pub status: &'a str,
     /// The absolute path of the bundle.
     pub bundle: &'a str,

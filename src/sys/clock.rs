@@ -9,12 +9,45 @@ pub fn now() -> String {
     format(since.as_secs(), since.subsec_nanos())
 }
 
-fn format(seconds: u64, nanoseconds: u32) -> String {
+/// The present time in seconds since 1970.
+#[must_use]
+pub fn seconds() -> u64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs()
+}
+
+/// When something began, as the column STIME of ps(1): the hour today, else the day this year, else
+/// the year; local time (tzset(3)). Both in seconds since 1970.
+#[must_use]
+pub fn start_time(start: u64, now: u64) -> String {
+    let (start, now) = (broken_down(start, true), broken_down(now, true));
+    if start.tm_year != now.tm_year {
+        return (start.tm_year + 1900).to_string();
+    }
+    if start.tm_yday != now.tm_yday {
+        return format!("{}{:02}", month(&start), start.tm_mday);
+    }
+    format!("{:02}:{:02}", start.tm_hour, start.tm_min)
+}
+
+fn month(tm: &libc::tm) -> &'static str {
+    const MONTHS: [&str; 12] =
+        ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"];
+    MONTHS[usize::try_from(tm.tm_mon).unwrap_or_default() % 12]
+}
+
+fn broken_down(seconds: u64, is_local: bool) -> libc::tm {
     let seconds = seconds.try_into().unwrap_or_default();
     // SAFETY: `tm` is plain data, for which all zero bytes are a value.
     let mut tm: libc::tm = unsafe { std::mem::zeroed() };
-    // SAFETY: both pointers are to live values of the right type; gmtime_r keeps neither.
-    unsafe { libc::gmtime_r(&raw const seconds, &raw mut tm) };
+    let convert = if is_local { libc::localtime_r } else { libc::gmtime_r };
+    // SAFETY: both pointers are to live values of the right type; neither function keeps them. That
+    // localtime_r reads TZ races nobody: there is one thread.
+    unsafe { convert(&raw const seconds, &raw mut tm) };
+    tm
+}
+
+fn format(seconds: u64, nanoseconds: u32) -> String {
+    let tm = broken_down(seconds, false);
     format!(
         "{:04}-{:02}-{:02}T{:02}:{:02}:{:02}.{nanoseconds:09}Z",
         tm.tm_year + 1900,

@@ -41,6 +41,11 @@ fn path_of(pid: i32) -> String {
     cgroup.lines().find_map(|line| line.strip_prefix("0::")).expect("a line of v2").to_owned()
 }
 
+/// The directory of the cgroup of a process.
+pub fn directory_of(pid: i32) -> PathBuf {
+    unified().join(&path_of(pid)[1..])
+}
+
 fn the_container_process_is_in_its_cgroup_after_create() {
     let bundle = Bundle::new();
     let container = bundle.create();

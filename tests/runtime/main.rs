@@ -26,8 +26,10 @@ mod mounts;
 mod namespaces;
 mod network;
 mod paths;
+mod pause;
 mod process;
 mod program;
+mod ps;
 mod regressions;
 mod security;
 mod syntax;
@@ -56,8 +58,10 @@ fn main() {
         namespaces::TABLE,
         network::TABLE,
         paths::TABLE,
+        pause::TABLE,
         process::TABLE,
         program::TABLE,
+        ps::TABLE,
         regressions::TABLE,
         security::TABLE,
         syntax::TABLE,

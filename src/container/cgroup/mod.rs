@@ -1,6 +1,8 @@
 //! The cgroup of a container: cgroups(7), cgroup-v2.rst of the kernel. What does not depend on who
-//! makes it ([`processes`]), and the runtime as its maker ([`fs`]).
+//! makes it ([`processes`], [`freezer`], [`events`]), and the runtime as its maker ([`fs`]).
 
+pub mod events;
+pub mod freezer;
 pub mod fs;
 pub mod join;
 pub mod processes;
@@ -8,7 +10,7 @@ pub mod processes;
 use nix::errno::Errno;
 
 pub use fs::{make, remember, remove};
-pub use processes::{kill, signal, wait_empty};
+pub use processes::{kill, list, signal, wait_empty};
 
 /// The number of an error of the standard library; 0 if it came of no call.
 fn errno(error: std::io::Error) -> Errno {

@@ -1,16 +1,14 @@
 //! The processes of a cgroup: signals to all of them, their end. cgroup-v2.rst, "Core Interface
 //! Files".
 
-use std::fs::File;
-use std::io::{Read, Seek, SeekFrom};
 use std::os::fd::AsFd;
 use std::path::Path;
 
 use nix::errno::Errno;
-use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
-use super::errno;
-use crate::error::{Call, Error, Result};
+use super::events::Events;
+use super::{errno, freezer};
+use crate::error::{Error, Result};
 use crate::sys::process::{pidfd_open, pidfd_send_signal};
 
 /// How long the processes of a cgroup may take to end after SIGKILL.
@@ -28,62 +26,77 @@ pub fn kill(directory: &str) -> Result<()> {
     }
 }
 
-/// Sends any signal to all processes of the cgroup and below. Some may be born meanwhile: only
-/// [`kill`] is certain.
+/// Sends any signal to all processes of the cgroup and below.
 ///
 /// # Errors
 /// Those of reading the files and of kill(2), other than that a process or a cgroup is gone.
-pub fn signal(directory: &Path, signal: i32) -> Result<()> {
-    let path = directory.join("cgroup.procs");
-    let processes = match std::fs::read_to_string(&path).map_err(errno) {
-        Err(Errno::ENOENT | Errno::ENODEV) => return Ok(()),
-        other => other.call(|| format!("read({path:?})"))?,
-    };
-    for pid in processes.lines().filter_map(|line| line.parse().ok()) {
-        if let Some(pidfd) = pidfd_open(pid)? {
+pub fn signal(directory: &str, signal: i32) -> Result<()> {
+    let send = || {
+        for pid in list(directory)? {
+            let Some(pidfd) = pidfd_open(pid)? else { continue };
             match pidfd_send_signal(pidfd.as_fd(), signal) {
                 Err(error) if error.errno() == Some(Errno::ESRCH) => {}
                 other => other?,
             }
         }
+        Ok(())
+    };
+    // Who is in it could not let it go on.
+    if list(directory)?.contains(&nix::unistd::getpid().as_raw()) {
+        return send();
     }
-    for entry in std::fs::read_dir(directory).call(|| format!("open({directory:?})"))?.flatten() {
+    freezer::while_frozen(directory, send)
+}
+
+/// The processes of the cgroup and below, sorted. Those of a pid namespace that the runtime does
+/// not see have no number here, and are not among them.
+///
+/// # Errors
+/// Those of reading the files, other than that a cgroup is gone.
+pub fn list(directory: &str) -> Result<Vec<i32>> {
+    let mut pids = Vec::new();
+    collect(Path::new(directory), &mut pids)?;
+    pids.sort_unstable();
+    pids.dedup();
+    Ok(pids)
+}
+
+fn collect(directory: &Path, pids: &mut Vec<i32>) -> Result<()> {
+    let path = directory.join("cgroup.procs");
+    match std::fs::read_to_string(&path).map_err(errno) {
+        // 0 stands for one of another pid namespace.
+        Ok(text) => {
+            let numbers = text.lines().filter_map(|line| line.parse::<i32>().ok());
+            pids.extend(numbers.filter(|pid| *pid > 0));
+        }
+        Err(Errno::ENOENT | Errno::ENODEV) => return Ok(()),
+        // A threaded cgroup: its processes are in the file of the domain above (cgroup-v2.rst,
+        // "Threads").
+        Err(Errno::EOPNOTSUPP) => {}
+        Err(errno) => return Err(Error::from_call(format!("read({path:?})"), errno)),
+    }
+    let entries = match std::fs::read_dir(directory).map_err(errno) {
+        Ok(entries) => entries,
+        Err(Errno::ENOENT | Errno::ENODEV) => return Ok(()),
+        Err(errno) => return Err(Error::from_call(format!("open({directory:?})"), errno)),
+    };
+    for entry in entries.flatten() {
         if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
-            self::signal(&entry.path(), signal)?;
+            collect(&entry.path(), pids)?;
         }
     }
     Ok(())
 }
 
-/// Waits for "populated 0" in cgroup.events, of which a change is an event for poll(2)
-/// (cgroup-v2.rst, "[Un]populated Notification").
+/// Waits until no process of the cgroup and below is left.
 ///
 /// # Errors
 /// That processes are left after ten seconds.
 pub fn wait_empty(directory: &str) -> Result<()> {
-    let path = format!("{directory}/cgroup.events");
-    let mut file = match File::open(&path).map_err(errno) {
-        Err(Errno::ENOENT) => return Ok(()),
-        other => other.call(|| format!("open({path:?})"))?,
-    };
-    loop {
-        let mut text = String::new();
-        file.seek(SeekFrom::Start(0)).call(|| format!("lseek({path:?})"))?;
-        match file.read_to_string(&mut text).map_err(errno) {
-            Err(Errno::ENODEV) => return Ok(()),
-            other => other.call(|| format!("read({path:?})"))?,
-        };
-        if text.lines().any(|line| line == "populated 0") {
-            return Ok(());
-        }
-        let mut fds = [PollFd::new(file.as_fd(), PollFlags::POLLPRI)];
-        match poll(&mut fds, PollTimeout::from(LONGEST_END)) {
-            Ok(0) => {
-                let seconds = LONGEST_END / 1000;
-                return Err(Error::new(format!("{directory:?} has processes after {seconds} s")));
-            }
-            Ok(_) | Err(Errno::EINTR) => {}
-            Err(errno) => return Err(Error::from_call(format!("poll({path:?})"), errno)),
-        }
+    let Some(mut events) = Events::open(directory)? else { return Ok(()) };
+    if events.wait("populated 0", LONGEST_END)? {
+        return Ok(());
     }
+    let seconds = LONGEST_END / 1000;
+    Err(Error::new(format!("{directory:?} has processes after {seconds} s")))
 }

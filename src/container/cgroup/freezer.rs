@@ -1,0 +1,104 @@
+//! Suspending all processes of a cgroup and letting them go on: cgroup-v2.rst, cgroup.freeze (5.2).
+//! A suspended process still ends by SIGKILL.
+//!
+//! Whoever writes the file has a lock on the directory: `kill --all` suspends too, and must not end
+//! a `pause` of somebody else.
+
+use std::os::fd::{AsFd, OwnedFd};
+
+use nix::errno::Errno;
+use nix::fcntl::OFlag;
+
+use super::errno;
+use super::events::Events;
+use crate::error::{Error, Result};
+use crate::state::LONGEST_WAIT;
+use crate::sys::path::{lock, open_path};
+
+/// How long processes may take to be suspended, in milliseconds: one that sleeps in the kernel
+/// without being interruptible is not until it wakes up.
+const LONGEST_FREEZE: u16 = 10_000;
+/// The same where it is only better than nothing.
+const LONGEST_TRY: u16 = 1000;
+
+/// Whether the cgroup was told to suspend its processes. That one above it was counts no more than
+/// for `resume`, which could not end it.
+///
+/// # Errors
+/// Those of read(2), other than that there is no such cgroup.
+pub fn is_frozen(directory: &str) -> Result<bool> {
+    let path = format!("{directory}/cgroup.freeze");
+    match std::fs::read(&path).map_err(errno) {
+        Ok(text) => Ok(text.starts_with(b"1")),
+        Err(Errno::ENOENT | Errno::ENODEV) => Ok(false),
+        Err(errno) => Err(Error::from_call(format!("read({path:?})"), errno)),
+    }
+}
+
+/// Suspends all processes of the cgroup and below, and waits until they are.
+///
+/// # Errors
+/// Those of writing the file; that a process is not suspended within ten seconds: then all of them
+/// go on.
+pub fn freeze(directory: &str) -> Result<()> {
+    let _lock = lock_directory(directory)?;
+    if write_and_wait(directory, true, LONGEST_FREEZE)? {
+        return Ok(());
+    }
+    write(directory, "0")?;
+    let seconds = LONGEST_FREEZE / 1000;
+    let message = format!("{directory:?} has processes that cannot be suspended after {seconds} s");
+    Err(Error::new(message))
+}
+
+/// Lets all processes of the cgroup go on, and waits until they do.
+///
+/// # Errors
+/// Those of writing the file; that a cgroup above is frozen.
+pub fn thaw(directory: &str) -> Result<()> {
+    let _lock = lock_directory(directory)?;
+    if write_and_wait(directory, false, LONGEST_FREEZE)? {
+        return Ok(());
+    }
+    Err(Error::new(format!("{directory:?} is still frozen, as one above it is")))
+}
+
+/// Acts while no process of the cgroup runs: none is born, and none ends so that its pid could
+/// become another's. Where they cannot be suspended, it is done all the same.
+///
+/// # Errors
+/// Those of writing the file and of the act.
+pub fn while_frozen(directory: &str, act: impl FnOnce() -> Result<()>) -> Result<()> {
+    let _lock = lock_directory(directory)?;
+    if is_frozen(directory)? {
+        return act();
+    }
+    let frozen = write_and_wait(directory, true, LONGEST_TRY);
+    let result = act();
+    write(directory, "0")?;
+    frozen.map(drop).and(result)
+}
+
+fn lock_directory(directory: &str) -> Result<OwnedFd> {
+    let opened = open_path(directory, OFlag::O_RDONLY | OFlag::O_DIRECTORY)?;
+    if lock(opened.as_fd(), LONGEST_WAIT)? {
+        return Ok(opened);
+    }
+    Err(Error::new(format!("another operation on {directory:?} is at work")))
+}
+
+/// Whether it is done within so many milliseconds, or the cgroup is gone.
+fn write_and_wait(directory: &str, freeze: bool, limit: u16) -> Result<bool> {
+    let Some(mut events) = Events::open(directory)? else { return Ok(true) };
+    let (value, line) = if freeze { ("1", "frozen 1") } else { ("0", "frozen 0") };
+    write(directory, value)?;
+    events.wait(line, limit)
+}
+
+fn write(directory: &str, value: &str) -> Result<()> {
+    let path = format!("{directory}/cgroup.freeze");
+    match std::fs::write(&path, value).map_err(errno) {
+        Ok(()) | Err(Errno::ENODEV) => Ok(()),
+        Err(errno) => Err(Error::from_call(format!("write({path:?}, {value:?})"), errno)),
+    }
+}
