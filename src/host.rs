@@ -1,6 +1,7 @@
 //! Facts about this host, asked once, before the plan is made, and only those that this config
 //! needs: each is a system call or three on the way to the start.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 
 use nix::sys::stat::{SFlag, lstat};
@@ -25,6 +26,9 @@ pub struct Host {
     pub permitted: u64,
     /// Where cgroup v2 is mounted.
     pub cgroup_mount: Option<&'static str>,
+    /// Where the controllers are. What is not in cgroup v2 is looked for only if the config has
+    /// limits.
+    pub controllers: Controllers,
     /// The parent of the runtime's own cgroup, where one without an absolute path is made:
     /// the own one has processes, so it could not hand out controllers (cgroup-v2.rst,
     /// "No Internal Process Constraint").
@@ -37,12 +41,30 @@ pub struct Host {
     pub rootfs: std::result::Result<String, String>,
 }
 
+/// Where a controller is on this host.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Where {
+    /// In cgroup v2, at its mount.
+    Here,
+    /// In a hierarchy of cgroup v1, and mounted there if it is mounted.
+    Version1(Option<String>),
+    /// Turned off on the kernel's command line.
+    Disabled,
+    /// The kernel has it, and the cgroup that is the root here was not given it.
+    Withheld,
+}
+
+/// By the name of the controller, such as `memory`. One that is not in it, no kernel is known to
+/// have here.
+pub type Controllers = BTreeMap<String, Where>;
+
 impl Default for Host {
     fn default() -> Self {
         Self {
             is_privileged: true,
             permitted: u64::MAX,
             cgroup_mount: None,
+            controllers: Controllers::new(),
             parent_cgroup: "/".to_owned(),
             has_apparmor: false,
             has_selinux: false,
@@ -65,10 +87,15 @@ impl Host {
             || spec.linux.mount_label.is_some();
         let is_absolute =
             spec.linux.cgroups_path.as_ref().is_some_and(|path| path.starts_with('/'));
+        let cgroup_mount = cgroup_mount();
+        let has_limits = spec.linux.resources.is_some();
         Ok(Self {
             is_privileged: permitted & SYS_ADMIN != 0,
             permitted,
-            cgroup_mount: cgroup_mount(),
+            cgroup_mount,
+            controllers: cgroup_mount
+                .map(|mount| controllers(mount, has_limits))
+                .unwrap_or_default(),
             parent_cgroup: if is_absolute { String::new() } else { parent_cgroup() },
             has_apparmor: apparmor && has_apparmor(),
             has_selinux: selinux && has_selinux(),
@@ -99,6 +126,48 @@ pub fn cgroup_mount() -> Option<&'static str> {
         let magic = open_directory(path).and_then(filesystem_magic);
         magic.is_ok_and(|magic| magic == CGROUP2_MAGIC)
     })
+}
+
+/// Those that cgroup v2 has at its mount; with `all` also where the others are.
+fn controllers(mount: &str, all: bool) -> Controllers {
+    let read = |path: &str| std::fs::read_to_string(path).unwrap_or_default();
+    let here = read(&format!("{mount}/cgroup.controllers"));
+    let mut controllers = Controllers::new();
+    if all && here.split_whitespace().count() < KNOWN_CONTROLLERS {
+        let mounts = read("/proc/self/mountinfo");
+        controllers = elsewhere(&read("/proc/cgroups"), &mounts);
+    }
+    controllers.extend(here.split_whitespace().map(|name| (name.to_owned(), Where::Here)));
+    controllers
+}
+
+/// cpuset, cpu, io, memory, hugetlb, pids, rdma, misc: a host with all of them has the rest too.
+const KNOWN_CONTROLLERS: usize = 8;
+
+/// What /proc/cgroups and /proc/self/mountinfo say of controllers that cgroup v2 does not have:
+/// name, number of the hierarchy (0: none of version 1), number of cgroups, enabled (cgroups(7)).
+fn elsewhere(cgroups: &str, mounts: &str) -> Controllers {
+    let mount_of = |controller: &str| {
+        mounts.lines().find_map(|line| {
+            let (place, filesystem) = line.split_once(" - cgroup ")?;
+            let options = filesystem.rsplit(' ').next()?;
+            options.split(',').any(|option| option == controller).then_some(())?;
+            place.split(' ').nth(4).map(str::to_owned)
+        })
+    };
+    let lines = cgroups.lines().filter(|line| !line.starts_with('#'));
+    let fields = lines.map(|line| line.split_whitespace().collect::<Vec<_>>());
+    let places = fields.filter_map(|fields| {
+        let [name, hierarchy, _, enabled] = fields[..] else { return None };
+        let place = match (hierarchy, enabled) {
+            (_, "0") => Where::Disabled,
+            ("0", _) => Where::Withheld,
+            _ => Where::Version1(mount_of(name)),
+        };
+        // blkio is called io in version 2.
+        Some((if name == "blkio" { "io" } else { name }.to_owned(), place))
+    });
+    places.collect()
 }
 
 /// The line of the unified hierarchy is the one with number 0 and no controllers (cgroups(7)).

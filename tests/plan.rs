@@ -12,7 +12,7 @@ use std::process::Command;
 use std::{env, fs};
 
 use hull::bundle;
-use hull::host::Host;
+use hull::host::{Host, Where};
 use hull::plan::cgroup::Manager;
 use hull::plan::mount_options::{Effect, WORDS};
 use hull::plan::{Plan, Request, plan};
@@ -146,7 +146,7 @@ fn all_that_is_wrong_is_reported_at_once() {
 }
 
 /// The places in wrong.json, without those of hooks. Some have two problems.
-const WRONG: [&str; 84] = [
+const WRONG: [&str; 116] = [
     "/ociVersion",
     "/root/path",
     "/hostname",
@@ -203,8 +203,40 @@ const WRONG: [&str; 84] = [
     "/linux/uidMappings",
     "/linux/gidMappings",
     "/linux/intelRdt",
-    "/linux/resources/pids",
-    "/linux/resources/a~1b~0c",
+    "/linux/resources/devices/0/allow",
+    "/linux/resources/devices/1/type",
+    "/linux/resources/devices/2/major",
+    "/linux/resources/devices/2/minor",
+    "/linux/resources/devices/2/access",
+    "/linux/resources/memory/swap",
+    "/linux/resources/memory/reservation",
+    "/linux/resources/memory/kernel",
+    "/linux/resources/memory/kernelTCP",
+    "/linux/resources/memory/swappiness",
+    "/linux/resources/memory/disableOOMKiller",
+    "/linux/resources/memory/useHierarchy",
+    "/linux/resources/cpu/burst",
+    "/linux/resources/cpu/realtimeRuntime",
+    "/linux/resources/cpu/realtimePeriod",
+    "/linux/resources/cpu/cpus",
+    "/linux/resources/cpu/mems",
+    "/linux/resources/cpu/idle",
+    "/linux/resources/pids/limit",
+    "/linux/resources/blockIO/weight",
+    "/linux/resources/blockIO/leafWeight",
+    "/linux/resources/blockIO/weightDevice/0/weight",
+    "/linux/resources/blockIO/weightDevice/1/major",
+    "/linux/resources/blockIO/weightDevice/2/weight",
+    "/linux/resources/blockIO/weightDevice/3/leafWeight",
+    "/linux/resources/blockIO/throttleReadBpsDevice/0/minor",
+    "/linux/resources/hugepageLimits/0/pageSize",
+    "/linux/resources/network/classID",
+    "/linux/resources/network/priorities",
+    "/linux/resources/rdma/a b",
+    "/linux/resources/rdma/mlx5_1",
+    "/linux/resources/unified/a~1b~0c",
+    "/linux/resources/unified/memory",
+    "/linux/resources/unified/memory.high",
     "/linux/devices/0/type",
     "/linux/devices/1/path",
     "/linux/devices/2/major",
@@ -326,6 +358,8 @@ fn read(file: &Path) -> Result<Spec, String> {
     bundle.map(|bundle| bundle.spec).map_err(|error| error.to_string())
 }
 
+const CONTROLLERS: [&str; 8] = ["cpu", "cpuset", "hugetlb", "io", "memory", "misc", "pids", "rdma"];
+
 /// One that has all that the configs ask for; for those that are wrong, one that has nothing.
 fn host(name: &str) -> Host {
     let rootfs = "/bundle/rootfs".to_owned();
@@ -336,6 +370,7 @@ fn host(name: &str) -> Host {
         is_privileged: true,
         permitted: (1 << 41) - 1,
         cgroup_mount: Some("/sys/fs/cgroup"),
+        controllers: CONTROLLERS.map(|name| (name.to_owned(), Where::Here)).into(),
         parent_cgroup: "/user.slice".to_owned(),
         has_apparmor: true,
         has_selinux: true,

@@ -4,7 +4,7 @@
 //!   runtime (runtime namespace)                init (container namespace)
 //!   1  read the bundle, plan, open the joins
 //!   2  claim the id
-//!   3  make the cgroup
+//!   3  make the cgroup, with its limits
 //!   4  clone3 ──────────────────────────────▶
 //!                                              5  join and make namespaces; names; OOM score
 //!                                              6  mounts, devices, terminal
@@ -13,7 +13,8 @@
 //!                                                 read-only paths, the new root
 //!                                              9  working directory, user, the program's file
 //!                                        ◀──── Ready
-//!   10 state.json, sockets, pid file
+//!   10 device rules, state.json, sockets,
+//!      pid file
 //!                                   Go ──────▶    waits for `start`: a byte in exec.fifo
 //!                                              11 startContainer hooks, label, execve
 //! ```
@@ -30,6 +31,7 @@ use super::Global;
 use super::handover::{Sockets, write_pid_file};
 use super::undo::Undo;
 use crate::bundle;
+use crate::container::cgroup::membership;
 use crate::container::hooks::Surroundings;
 use crate::container::inherited::Inherited;
 use crate::container::notify::Relay;
@@ -162,9 +164,12 @@ pub fn build(global: &Global, options: &Options, start: Start) -> Result<Created
         undo.directory().make_notify()?;
     }
 
-    // 3. The cgroup.
+    // 3. The cgroup, with its limits: init is born into them.
     let cgroup = undo.record.cgroup.as_mut().map(cgroup::make).transpose();
     let cgroup = cgroup.context(|| "config.json: /linux/cgroupsPath")?;
+    if let (Some(cgroup), Some(of)) = (&cgroup, &plan.cgroup) {
+        cgroup::set_up(cgroup.as_fd(), of, &plan.resources)?;
+    }
 
     // 4. Init, in its namespaces and its cgroup.
     let fifo = (start == Start::Later).then(|| undo.directory().make_fifo()).transpose()?;
@@ -173,7 +178,7 @@ pub fn build(global: &Global, options: &Options, start: Start) -> Result<Created
     let own_pid_namespace =
         pid_namespace.map(|joined| namespaces::join_pid(joined.file.as_fd())).transpose()?;
     let flags = plan.namespaces.clone_flags();
-    match clone3(flags, cgroup.as_ref().map(AsFd::as_fd))? {
+    match clone_into(flags, cgroup.as_ref(), &plan)? {
         Cloned::Init => {
             // The lock of the directory is the runtime's alone.
             let record = undo.forget();
@@ -193,6 +198,8 @@ pub fn build(global: &Global, options: &Options, start: Start) -> Result<Created
     undo.record.pid = undo.init().pid;
     // While init is at work; `exec` will want it.
     undo.directory().write_config(&bundle.text)?;
+    let rules = cgroup.as_ref().map(|_| cgroup::devices::load(&plan.resources.devices));
+    let rules = rules.transpose().context(|| "config.json: /linux/resources/devices")?.flatten();
 
     // 7. What the runtime does between mounts and the new root; then init is ready.
     let terminal = loop {
@@ -207,7 +214,14 @@ pub fn build(global: &Global, options: &Options, start: Start) -> Result<Created
         }
     };
 
-    // 10. From here on the container is known, and lives without the runtime.
+    // 10. What init could not have been born with, or have made the container with.
+    if let (Some(cgroup), Some(of)) = (&cgroup, &plan.cgroup) {
+        cgroup::settings::write_all(cgroup.as_fd(), &of.directory, &plan.resources.late)?;
+        if let Some(rules) = &rules {
+            cgroup::devices::attach(cgroup.as_fd(), rules.as_fd(), undo.made_cgroup())?;
+        }
+    }
+    // From here on the container is known, and lives without the runtime.
     let stat = process_stat(undo.record.pid)?.ok_or_else(|| undo.how_init_ended())?;
     undo.record.start_time = stat.start_time;
     undo.record.created = clock::now();
@@ -227,6 +241,27 @@ pub fn build(global: &Global, options: &Options, start: Start) -> Result<Created
     // It is known now: whoever deletes it need not wait for a `run` in the foreground.
     undo.directory().unlock()?;
     Ok(undo.keep(channel, master, relay))
+}
+
+/// Step 4: clone3(2), in other ways where it may not put the process into the cgroup.
+fn clone_into(flags: u64, cgroup: Option<&OwnedFd>, plan: &Plan) -> Result<Cloned> {
+    let (Some(cgroup), Some(of)) = (cgroup.map(AsFd::as_fd), &plan.cgroup) else {
+        return clone3(flags, None);
+    };
+    match clone3(flags, Some(cgroup)) {
+        Err(error) if membership::is_refused(&error) => {
+            if membership::make_threaded(cgroup, of, &plan.resources)? {
+                return clone3(flags, Some(cgroup));
+            }
+            let stay = membership::Stay::begin(cgroup, of).map_err(|_| error)?;
+            let cloned = clone3(flags, None)?;
+            if let Cloned::Runtime(_) = cloned {
+                stay.end()?;
+            }
+            Ok(cloned)
+        }
+        other => other,
+    }
 }
 
 /// Step 7: network devices, then the hooks of the runtime namespace.

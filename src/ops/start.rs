@@ -11,7 +11,7 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use super::Global;
 use super::delete::{LONGEST_END, end_processes};
 use crate::container::hooks::Surroundings;
-use crate::container::{hooks, notify};
+use crate::container::{cgroup, hooks, notify};
 use crate::error::{Call, Error, Result};
 use crate::lifecycle::{Operation, Status, check};
 use crate::state::{Container, LONGEST_WAIT, Record, Root, check_id};
@@ -99,7 +99,14 @@ fn wait_executed(container: &Container, fifo: &OwnedFd) -> Result<()> {
     }
     Err(match left.trim_start_matches('X').strip_prefix('E') {
         Some(message) => Error::new(message),
-        None => Error::new("init ended before the program was executed"),
+        None => {
+            let ended = "init ended before the program was executed";
+            let cgroup = container.record.cgroup.as_ref();
+            match cgroup.and_then(|cgroup| cgroup::oom::story(&cgroup.directory)) {
+                Some(story) => Error::new(format!("{ended}: {story}")),
+                None => Error::new(ended),
+            }
+        }
     })
 }
 

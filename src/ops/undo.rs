@@ -56,6 +56,11 @@ impl Undo {
         self.init.as_ref().expect("it is set right after clone3")
     }
 
+    /// Whether the cgroup was made for the container.
+    pub fn made_cgroup(&self) -> bool {
+        self.record.cgroup.as_ref().is_some_and(|cgroup| cgroup.made)
+    }
+
     /// The container is complete.
     pub fn keep(
         mut self,
@@ -86,7 +91,12 @@ impl Undo {
     pub fn how_init_ended(&self) -> Error {
         let status = exit_status(self.init().pidfd.as_fd());
         let how = status.map_or_else(|error| error.to_string(), |code| code.to_string());
-        Error::new(format!("init ended before the container was ready, exit status {how}"))
+        let ended = "init ended before the container was ready";
+        let cgroup = self.record.cgroup.as_ref();
+        match cgroup.and_then(|cgroup| cgroup::oom::story(&cgroup.directory)) {
+            Some(story) => Error::new(format!("{ended}: {story}")),
+            None => Error::new(format!("{ended}, exit status {how}")),
+        }
     }
 }
 

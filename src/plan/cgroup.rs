@@ -1,7 +1,13 @@
 //! Where the container process is counted: config-linux.md, "Cgroups Path"; cgroups(7).
 
+use std::collections::BTreeSet;
+
+use super::mounts::{Mount, Source};
+use super::namespaces::{CGROUP, Namespaces};
+use super::resources::Resources;
 use super::{Problems, Request};
-use crate::host::Host;
+use crate::host::{Host, Where};
+use crate::sys::mount::attribute::RDONLY;
 
 /// Who makes the cgroup: `--cgroup-manager`, `--systemd-cgroup`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -22,7 +28,16 @@ pub struct Cgroup {
     pub mount: &'static str,
     /// The absolute directory of the cgroup.
     pub directory: String,
+    /// Those that it is to have: what limits need, and what counts for `events` and for engines.
+    /// All of them are at the mount.
+    pub controllers: Vec<String>,
+    /// The user of the host who may use it to make cgroups of his own, if it is not the runtime's
+    /// (config-linux.md, "Cgroup ownership").
+    pub owner: Option<u32>,
 }
+
+/// Those that count what a container uses, whether or not it is limited.
+const COUNTING: [&str; 4] = ["cpu", "io", "memory", "pids"];
 
 /// Plans the cgroup. `None`: the container stays where the runtime is.
 pub fn plan(
@@ -66,7 +81,32 @@ pub fn plan(
         problems.add(pointer, "the root of the hierarchy cannot be a container's cgroup");
         return None;
     }
-    Some(Cgroup { mount, directory: format!("{mount}{below}") })
+    let directory = format!("{mount}{below}");
+    Some(Cgroup { mount, directory, controllers: Vec::new(), owner: None })
+}
+
+impl Cgroup {
+    /// Chooses the controllers from those that are needed and those that are here.
+    pub fn choose_controllers(&mut self, resources: &Resources, host: &Host) {
+        let is_here = |name: &&str| host.controllers.get(*name) == Some(&Where::Here);
+        let wanted: BTreeSet<&str> = resources.controllers().into_iter().chain(COUNTING).collect();
+        self.controllers = wanted.into_iter().filter(is_here).map(str::to_owned).collect();
+    }
+
+    /// Gives it to the container's user, if the container sees it as the root of its own cgroup
+    /// namespace, and may write there: "Cgroup ownership" says when.
+    pub fn choose_owner(&mut self, namespaces: &Namespaces, mounts: &[Mount], user: u32) {
+        let is_writable = |mount: &Mount| {
+            let is_cgroup =
+                matches!(&mount.source, Source::Filesystem { kind, .. } if kind == "cgroup2");
+            let is_read_only = (mount.attr.set | mount.recursive_attr.set) & RDONLY != 0;
+            mount.destination == "/sys/fs/cgroup" && is_cgroup && !is_read_only
+        };
+        let is_own = namespaces.new & CGROUP != 0;
+        // Root has made it, and has it already.
+        let owner = Some(user).filter(|user| *user != 0);
+        self.owner = owner.filter(|_| is_own && mounts.iter().any(is_writable));
+    }
 }
 
 #[cfg(test)]

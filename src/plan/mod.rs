@@ -13,6 +13,7 @@ pub mod mounts;
 pub mod namespaces;
 pub mod network;
 pub mod process;
+pub mod resources;
 pub mod rootfs;
 pub mod sysctl;
 
@@ -44,6 +45,8 @@ pub struct Request<'a> {
 pub struct Plan {
     /// Where the container process is counted.
     pub cgroup: Option<cgroup::Cgroup>,
+    /// What it may use.
+    pub resources: resources::Resources,
     /// Namespaces to make and to join.
     pub namespaces: namespaces::Namespaces,
     /// Interfaces to move in.
@@ -126,6 +129,12 @@ impl Problems {
         Err(Error::new(self.wrong.join("; ")).context(document))
     }
 
+    /// How many make the config unusable so far.
+    #[must_use]
+    pub fn count(&self) -> usize {
+        self.wrong.len()
+    }
+
     #[cfg(test)]
     pub(crate) fn wrong(&self) -> &[String] {
         &self.wrong
@@ -184,8 +193,22 @@ pub fn plan(spec: Spec, request: &Request<'_>, host: &Host) -> Result<Plan> {
     uts_name("/domainname", spec.domainname.as_deref(), &namespaces, &mut problems);
     hooks::check(&spec.hooks, &mut problems);
 
+    let nothing = Default::default();
+    let from = linux.resources.as_ref().unwrap_or(&nothing);
+    let resources = resources::plan("/linux/resources", from, &mut problems);
+    let mut cgroup = cgroup::plan(linux.cgroups_path.as_deref(), request, host, &mut problems);
+    if let Some(cgroup) = &mut cgroup {
+        resources.check(&host.controllers, &mut problems);
+        cgroup.choose_controllers(&resources, host);
+        let user = process.as_ref().map_or(0, |process| process.credentials.uid);
+        cgroup.choose_owner(&namespaces, &mounts, user);
+    } else if request.cgroup_manager == cgroup::Manager::Disabled && linux.resources.is_some() {
+        problems.warn("/linux/resources", "not applied: the container has no cgroup of its own");
+    }
+
     let plan = Plan {
-        cgroup: cgroup::plan(linux.cgroups_path.as_deref(), request, host, &mut problems),
+        cgroup,
+        resources,
         net_devices: network::plan(&linux.net_devices, &namespaces, &mut problems),
         keyring: request.new_keyring.then(|| format!("_ses.{}", request.id)),
         hostname: spec.hostname.filter(|name| !name.is_empty()),
@@ -232,9 +255,6 @@ fn refuse_later_properties(spec: &Spec, problems: &mut Problems) {
     for (pointer, _) in later.into_iter().filter(|(_, is_set)| *is_set) {
         problems.not_supported(pointer);
     }
-    for name in linux.resources.iter().flat_map(BTreeMap::keys) {
-        problems.not_supported(format_args!("/linux/resources/{}", escape(name)));
-    }
 }
 
 /// A property name in a JSON pointer (RFC 6901, section 3).
@@ -271,6 +291,7 @@ impl fmt::Display for Plan {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         if let Some(cgroup) = &self.cgroup {
             writeln!(f, "cgroup {}", cgroup.directory)?;
+            write!(f, "{}", self.resources)?;
         }
         write!(f, "{}", self.namespaces)?;
         for device in &self.net_devices {

@@ -12,8 +12,10 @@ use serde::de::value::MapAccessDeserializer;
 use serde::de::{IgnoredAny, MapAccess, Visitor};
 use serde::{Deserialize, Deserializer, Serialize};
 
+use super::resources::Resources;
+
 /// Go writes an empty list as `null`.
-fn nullable<'de, T, D>(deserializer: D) -> Result<T, D::Error>
+pub(super) fn nullable<'de, T, D>(deserializer: D) -> Result<T, D::Error>
 where
     T: Default + Deserialize<'de>,
     D: Deserializer<'de>,
@@ -22,7 +24,7 @@ where
 }
 
 /// A JSON object and nothing else: serde takes a list in its place too, field by field.
-fn object<'de, T, D>(deserializer: D) -> Result<Option<T>, D::Error>
+pub(super) fn object<'de, T, D>(deserializer: D) -> Result<Option<T>, D::Error>
 where
     T: Deserialize<'de>,
     D: Deserializer<'de>,
@@ -326,8 +328,9 @@ pub struct Linux {
     pub net_devices: BTreeMap<String, NetDevice>,
     /// The cgroup, absolute below the cgroup mount or relative to where the runtime puts it.
     pub cgroups_path: Option<String>,
-    /// Limits.
-    pub resources: Option<BTreeMap<String, IgnoredAny>>,
+    /// Limits and allowed devices.
+    #[serde(deserialize_with = "object")]
+    pub resources: Option<Resources>,
     /// Cache and memory bandwidth allocation of Intel processors.
     pub intel_rdt: Option<IgnoredAny>,
     /// The NUMA memory policy.

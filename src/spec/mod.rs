@@ -2,6 +2,7 @@
 //! means for a container is decided in `plan`.
 
 pub mod config;
+pub mod resources;
 pub mod state;
 
 /// The version of the specification that is implemented.

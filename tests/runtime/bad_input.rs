@@ -43,7 +43,6 @@ table!(Root, Busybox;
     an_id_of_every_allowed_character_is_accepted,
     a_very_long_id_is_refused,
     seccomp_is_refused_as_not_supported[Hull("runc has it")],
-    resources_are_refused_as_not_supported[Hull("runc has them")],
     a_user_namespace_is_refused_as_not_supported[Hull("runc has it")],
     other_later_properties_are_refused_as_not_supported[Hull("runc 1.1.5 ignores them")],
     empty_later_properties_are_accepted,
@@ -237,6 +236,10 @@ fn wrong_types_are_refused_with_their_field() {
         ("/linux/maskedPaths", json!("/proc")),
         ("/linux/cgroupsPath", json!(1)),
         ("/linux/rootfsPropagation", json!(1)),
+        ("/linux/resources", json!([])),
+        ("/linux/resources/memory/limit", json!("1G")),
+        ("/linux/resources/devices", json!({})),
+        ("/linux/resources/unified", json!({"memory.high": 1})),
     ] {
         // A peer takes null and the like for nothing.
         let bundle = Bundle::new().set(pointer, value.clone());
@@ -405,12 +408,6 @@ fn unsupported(pointer: &str, value: serde_json::Value) {
 
 fn seccomp_is_refused_as_not_supported() {
     unsupported("/linux/seccomp", json!({"defaultAction": "SCMP_ACT_ALLOW"}));
-}
-
-fn resources_are_refused_as_not_supported() {
-    let output =
-        refused(&Bundle::new().set("/linux/resources", json!({"memory": {"limit": 1 << 30}})));
-    let _ = output.names("/linux/resources").names("not supported yet");
 }
 
 fn a_user_namespace_is_refused_as_not_supported() {

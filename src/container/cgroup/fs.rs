@@ -7,8 +7,8 @@ use std::path::Path;
 use nix::errno::Errno;
 use nix::fcntl::OFlag;
 
-use super::errno;
 use super::processes::{kill, wait_empty};
+use super::{devices, errno};
 use crate::error::{Call, Error, Result};
 use crate::plan::cgroup::Cgroup;
 use crate::state;
@@ -108,13 +108,16 @@ fn check_unused(directory: &str) -> Result<()> {
 
 /// Ends what is left in the cgroup, waits until it has ended, and removes the directory with all
 /// below, and those above that were made for it and are empty now. A cgroup that was there before
-/// stays.
+/// stays, without our device rules.
 ///
 /// # Errors
 /// That processes do not end within ten seconds.
 pub fn remove(cgroup: &state::Cgroup) -> Result<()> {
     if !cgroup.made {
-        return Ok(());
+        return match open_path(&cgroup.directory, READ) {
+            Err(error) if error.errno() == Some(Errno::ENOENT) => Ok(()),
+            other => devices::detach(other?.as_fd()),
+        };
     }
     remove_own(&cgroup.directory)?;
     let mut directory = cgroup.directory.as_str();

@@ -1,0 +1,23 @@
+//! Whether the kernel ended a process of the cgroup because its memory was used up: cgroup-v2.rst,
+//! "memory.events".
+
+use std::path::Path;
+
+/// What to say of it, with the limit; `None` if no process was ended so.
+#[must_use]
+pub fn story(directory: &str) -> Option<String> {
+    let read = |file: &str| std::fs::read_to_string(Path::new(directory).join(file)).ok();
+    let events = read("memory.events")?;
+    let kills = events.lines().find_map(|line| line.strip_prefix("oom_kill "))?;
+    if kills == "0" {
+        return None;
+    }
+    let limit = read("memory.max").unwrap_or_default();
+    Some(match limit.trim() {
+        "max" | "" => "memory was used up, and the OOM killer ended it".to_owned(),
+        limit => format!(
+            "the OOM killer ended it: memory.max of {directory:?} is {limit} bytes \
+             (/linux/resources/memory/limit), too little to start in"
+        ),
+    })
+}
