@@ -14,3 +14,4 @@ pub mod regex;
 pub mod seal;
 pub mod socket;
 pub mod terminal;
+pub mod xattr;
