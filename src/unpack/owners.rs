@@ -104,6 +104,12 @@ impl Owners {
         matches!(self.way, Way::Own { .. })
     }
 
+    /// Whether devices, and attributes that need privileges on the host, are beyond this process.
+    #[must_use]
+    pub fn is_unprivileged(&self) -> bool {
+        matches!(self.way, Way::Own { .. } | Way::Inside)
+    }
+
     /// The ranges of the users and of the groups for config.json's user namespace, in ids of the
     /// namespace that `hull-unpack` was called in. None: the container needs no user namespace.
     #[must_use]

@@ -110,8 +110,9 @@ impl Header<'_> {
 
     fn field(&self, what: &str, place: std::ops::Range<usize>) -> Result<i64> {
         let field = &self.0[place];
-        number(field)
-            .ok_or_else(|| Error::new(format!("the {what} \"{}\" is no number", field.escape_ascii())))
+        number(field).ok_or_else(|| {
+            Error::new(format!("the {what} \"{}\" is no number", field.escape_ascii()))
+        })
     }
 }
 

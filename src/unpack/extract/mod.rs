@@ -4,11 +4,29 @@
 //! everything in it comes from a hostile image: each name is found by descriptors of directories,
 //! and no symbolic link is followed but by hand, inside the root.
 
+mod attributes;
+mod directories;
+mod entry;
+mod header;
+mod link;
+mod lowers;
+mod metadata;
+mod name;
+mod pax;
+mod removal;
+mod sparse;
+mod tar;
+mod tree;
+mod whiteout;
+
 use std::io::BufRead;
 use std::os::fd::OwnedFd;
 
+use self::name::{Subject, shown};
+use self::tar::{Entry, Reader, Spent};
+use self::tree::Tree;
 use super::owners::Owners;
-use crate::error::{Error, Result};
+use crate::error::{Context, Result};
 
 /// What becomes of layers.
 pub struct Options {
@@ -55,17 +73,20 @@ pub struct Limits {
 
 /// Makes the files of one image, or of one layer of it.
 pub struct Extractor {
-    root: OwnedFd,
-    options: Options,
+    tree: Tree,
+    limits: Limits,
+    spent: Spent,
 }
 
 impl Extractor {
     /// Takes an empty directory for the root. Sets the umask of the process to 0.
     ///
     /// # Errors
-    /// Those of the calls that give the root its first attributes: root's, mode 0755, of the epoch.
+    /// Those of the calls that give the root its first attributes: root's, mode 0755, of the epoch;
+    /// or those of the layer below.
     pub fn new(root: OwnedFd, options: Options) -> Result<Self> {
-        Ok(Self { root, options })
+        let limits = options.limits;
+        Ok(Self { tree: Tree::new(root, options)?, limits, spent: Spent::default() })
     }
 
     /// Extracts the next layer, and reads the stream to its end. In the form for overlayfs once
@@ -75,16 +96,45 @@ impl Extractor {
     /// What is wrong in the tar, or the call that failed, each with the name of the entry; those of
     /// the stream.
     pub fn layer(&mut self, stream: &mut impl BufRead) -> Result<()> {
-        let _ = (&self.root, &self.options, stream);
-        Err(Error::new("layers are not extracted yet"))
+        let mut reader = Reader::new(stream, self.limits, &mut self.spent);
+        let mut number = 0_u64;
+        // 1. The entries, in the order of the tar: of two with one name the later one counts.
+        loop {
+            number += 1;
+            let entry = reader.next().context(|| format!("entry {number}"))?;
+            let Some(mut entry) = entry else { break };
+            let extracted = extract(&mut self.tree, &mut entry, &mut reader);
+            extracted.context(|| format!("entry {number}: {:?}", shown(&entry.name)))?;
+        }
+        // 2. What trails the tar is part of what the stream is verified by.
+        reader.drain()?;
+        // 3. The directories get their times.
+        self.tree.end_layer()
     }
 
-    /// Gives the directories their times. What was left out, such as attributes that the filesystem
-    /// does not have, is told in sentences.
+    /// Gives the root its times. What was left out, such as attributes that the filesystem does not
+    /// have, is told in sentences.
     ///
     /// # Errors
     /// Those of the calls.
     pub fn finish(self) -> Result<Vec<String>> {
-        Ok(Vec::new())
+        self.tree.directories.finish()?;
+        Ok(self.tree.warnings.into_iter().collect())
     }
+}
+
+/// An entry is a file or says what layers below do not have.
+fn extract<R: BufRead>(
+    tree: &mut Tree,
+    entry: &mut Entry,
+    reader: &mut Reader<'_, R>,
+) -> Result<()> {
+    let path = name::clean(&entry.name)?;
+    match name::subject(&path)? {
+        Subject::File => tree.enter(&path, entry, reader)?,
+        Subject::Whiteout(hidden) => tree.hide(name::split(&path).0, hidden)?,
+        Subject::Opaque => tree.hide_all(name::split(&path).0)?,
+        Subject::Aufs => {}
+    }
+    reader.copied(std::mem::take(&mut tree.copied))
 }

@@ -38,7 +38,9 @@ pub fn clean(name: &[u8]) -> Result<Vec<u8>> {
     for part in name.split(|byte| *byte == b'/') {
         match part {
             b"" | b"." => {}
-            b".." if clean.is_empty() => return Err(Error::new("a name that leads above the root")),
+            b".." if clean.is_empty() => {
+                return Err(Error::new("a name that leads above the root"));
+            }
             b".." => clean.truncate(split(&clean).0.len()),
             _ if part.contains(&0) => return Err(Error::new("a NUL in a name")),
             _ => push(&mut clean, part),

@@ -38,7 +38,9 @@ impl Map {
         }
         // off_t has a sign.
         if i64::try_from(size).is_err() || data != stored {
-            return Err(Error::new(format!("a sparse file of {stored} bytes whose map has {data}")));
+            return Err(Error::new(format!(
+                "a sparse file of {stored} bytes whose map has {data}"
+            )));
         }
         Ok(Self { size, segments })
     }

@@ -148,6 +148,14 @@ impl<'a, R: BufRead> Reader<'a, R> {
         self.consume(length)
     }
 
+    /// Bytes were copied from a layer below, which count as those of this one do.
+    ///
+    /// # Errors
+    /// The limit of bytes.
+    pub fn copied(&mut self, length: u64) -> Result<()> {
+        self.spent.add_bytes(length, &self.limits)
+    }
+
     /// Takes one header: the entry, or nothing if it only describes the next one.
     fn header(&mut self, header: &Header<'_>, described: &mut Described) -> Result<Option<Entry>> {
         header.check_sum()?;
@@ -161,7 +169,9 @@ impl<'a, R: BufRead> Reader<'a, R> {
                 let text = self.description(header)?;
                 self.globals.read(&text)?;
                 if self.globals.is_of_one_entry() {
-                    return Err(Error::new("a global pax header gives every entry the same name or size"));
+                    return Err(Error::new(
+                        "a global pax header gives every entry the same name or size",
+                    ));
                 }
             }
             b'L' => once(&mut described.name, self.long_name(header)?)?,
@@ -179,17 +189,21 @@ impl<'a, R: BufRead> Reader<'a, R> {
         let name = one_of(described.name, path)?.unwrap_or_else(|| header.name());
         let link = one_of(described.link, pax.link)?;
         let link = || link.unwrap_or_else(|| header.link().to_vec());
-        let (uid, gid) = (pax.uid.map_or_else(|| header.uid(), Ok), pax.gid.map_or_else(|| header.gid(), Ok));
-        let mtime = pax.mtime.map_or_else(|| header.mtime().map(|mtime| TimeSpec::new(mtime, 0)), Ok);
+        let (uid, gid) =
+            (pax.uid.map_or_else(|| header.uid(), Ok), pax.gid.map_or_else(|| header.gid(), Ok));
+        let mtime =
+            pax.mtime.map_or_else(|| header.mtime().map(|mtime| TimeSpec::new(mtime, 0)), Ok);
         let size = || pax.size.map_or_else(|| header.size(), Ok);
         let kind = match kind {
             // Before POSIX, directories had no kind of their own.
             0 if name.ends_with(b"/") => Kind::Directory,
             0 | b'0' | b'7' => {
                 self.expect_data(size()?);
-                let segments = if pax.sparse.is_1_0() { Some(self.lines()?) } else { pax.sparse.map()? };
+                let segments =
+                    if pax.sparse.is_1_0() { Some(self.lines()?) } else { pax.sparse.map()? };
                 let map = segments.map(|segments| {
-                    let size = pax.sparse.size.ok_or_else(|| Error::new("a sparse file without a size"));
+                    let size =
+                        pax.sparse.size.ok_or_else(|| Error::new("a sparse file without a size"));
                     Map::new(size?, segments, self.data)
                 });
                 Kind::File(map.transpose()?)
@@ -214,7 +228,10 @@ impl<'a, R: BufRead> Reader<'a, R> {
             }
             _ => {
                 let kind = kind.escape_ascii();
-                return Err(Error::new(format!("{:?} is of the unknown kind '{kind}'", shown(&name))));
+                return Err(Error::new(format!(
+                    "{:?} is of the unknown kind '{kind}'",
+                    shown(&name)
+                )));
             }
         };
         let (mode, uid, gid, mtime) = (header.mode()?, uid?, gid?, mtime?);
@@ -231,7 +248,9 @@ impl<'a, R: BufRead> Reader<'a, R> {
                 return Ok(segments);
             }
         }
-        Err(Error::new(format!("a sparse file with a map of more than {LONGEST_DESCRIPTION} bytes")))
+        Err(Error::new(format!(
+            "a sparse file with a map of more than {LONGEST_DESCRIPTION} bytes"
+        )))
     }
 
     /// The map of an old sparse file, which may go on in blocks behind the header.
@@ -243,7 +262,9 @@ impl<'a, R: BufRead> Reader<'a, R> {
             }
             old.add(&self.block()?.ok_or_else(ends_in_the_middle)?)?;
         }
-        Err(Error::new(format!("a sparse file with a map of more than {LONGEST_DESCRIPTION} bytes")))
+        Err(Error::new(format!(
+            "a sparse file with a map of more than {LONGEST_DESCRIPTION} bytes"
+        )))
     }
 
     /// The data of a header that describes another one.
@@ -294,9 +315,10 @@ impl<'a, R: BufRead> Reader<'a, R> {
     /// After a block of zeros: another one ends the archive, and so does the end of the stream.
     fn end(&mut self) -> Result<Option<Entry>> {
         match self.block()? {
-            Some(block) if !Header(&block).is_zero() => {
-                Err(Error::new(format!("a block of zeros before byte {}", self.position - BLOCK as u64)))
-            }
+            Some(block) if !Header(&block).is_zero() => Err(Error::new(format!(
+                "a block of zeros before byte {}",
+                self.position - BLOCK as u64
+            ))),
             _ => Ok(None),
         }
     }

@@ -1,0 +1,132 @@
+//! Hard links, also to files of layers below. A link is a name and nothing else: what the entry says
+//! of owner or mode would be given to whatever it is a link to (CVE-2021-32760).
+
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+
+use nix::errno::Errno;
+use nix::fcntl::{AtFlags, copy_file_range, openat};
+use nix::sys::stat::{FileStat, Mode, SFlag, fstatat};
+use nix::unistd::{Whence, ftruncate, linkat, lseek64};
+
+use super::directories::Place;
+use super::lowers::{Found, READ, attributes_of_stat};
+use super::name::{self, Subject, join, shown};
+use super::tree::Tree;
+use crate::error::{Call, Error, Result};
+
+impl Tree {
+    /// Gives a name to what has another one, which is not yet clean. A symbolic link is not
+    /// followed, but for those on the way to it.
+    pub fn link(&mut self, parent: &Place, name: &[u8], target: &[u8]) -> Result<()> {
+        let nothing =
+            || Error::new(format!("a hard link to {:?}, which is not there", shown(target)));
+        let clean = name::clean(target)?;
+        if name::subject(&clean)? != Subject::File {
+            return Err(nothing());
+        }
+        let (directory, old) = name::split(&clean);
+        let from = self.find(directory)?.ok_or_else(nothing)?;
+        if self.overlay.is_some() && !self.is_shown(&from, old)? && !self.copy_up(&from, old)? {
+            return Err(nothing());
+        }
+        let link = || linkat(&from, old, parent, name, AtFlags::empty());
+        let call = || format!("linkat({:?}, {:?})", shown(old), shown(name));
+        match link() {
+            Err(Errno::ENOENT) => return Err(nothing()),
+            Err(Errno::EEXIST) => {}
+            other => return other.call(call),
+        }
+        // A link to itself, or one that is there already: to remove it first could lose the file.
+        let identity = |directory: &Place, name: &[u8]| {
+            let stat = fstatat(directory, name, AtFlags::AT_SYMLINK_NOFOLLOW);
+            let stat = stat.call(|| format!("fstatat({:?})", shown(name)))?;
+            Ok::<_, Error>((stat.st_dev, stat.st_ino))
+        };
+        if identity(&from, old)? == identity(parent, name)? {
+            return Ok(());
+        }
+        self.displace(parent, name)?;
+        link().call(call)
+    }
+
+    /// Whether something has that name, and is no whiteout.
+    fn is_shown(&self, directory: &Place, name: &[u8]) -> Result<bool> {
+        match fstatat(directory, name, AtFlags::AT_SYMLINK_NOFOLLOW) {
+            Ok(_) => {}
+            Err(Errno::ENOENT) => return Ok(false),
+            Err(errno) => return Err(errno).call(|| format!("fstatat({:?})", shown(name))),
+        }
+        match &self.overlay {
+            Some(overlay) => overlay.lowers.is_whiteout(directory.as_fd(), name).map(|is| !is),
+            None => Ok(true),
+        }
+    }
+
+    /// For overlayfs: what a layer below has under that name becomes a file of this one, as overlayfs
+    /// itself does before it makes a link.
+    fn copy_up(&mut self, directory: &Place, name: &[u8]) -> Result<bool> {
+        let path = join(&directory.path, name);
+        match fstatat(directory, name, AtFlags::AT_SYMLINK_NOFOLLOW) {
+            Err(Errno::ENOENT) => {}
+            // A whiteout.
+            _ => return Ok(false),
+        }
+        match self.below(&path)? {
+            Found::File(below) => self.copy_file(&below, directory, name)?,
+            Found::Symlink(below, target) => {
+                let stat = stat_of(&below, name)?;
+                self.symlink(directory, name, &attributes_of_stat(&stat), &target)?;
+            }
+            Found::Nothing | Found::Directory(_) => return Ok(false),
+        }
+        self.note(&path, true);
+        Ok(true)
+    }
+
+    /// Extended attributes are those of regular files; a device's could only be read by opening it.
+    fn copy_file(&mut self, below: &OwnedFd, directory: &Place, name: &[u8]) -> Result<()> {
+        let stat = stat_of(below, name)?;
+        let kind = SFlag::from_bits_truncate(stat.st_mode) & SFlag::S_IFMT;
+        if kind != SFlag::S_IFREG {
+            return self.node(directory, name, &attributes_of_stat(&stat), kind, stat.st_rdev);
+        }
+        let from = openat(below, name, READ, Mode::empty())
+            .call(|| format!("openat({:?})", shown(name)))?;
+        let attributes = match &self.overlay {
+            Some(overlay) => overlay.lowers.attributes_of(&from)?,
+            None => attributes_of_stat(&stat),
+        };
+        let to = self.new_file(directory, name, attributes.mode_of_new_file())?;
+        self.copied += copy_data(from.as_fd(), to.as_fd(), stat.st_size)?;
+        self.give_to_file(to.as_fd(), directory, &attributes)
+    }
+}
+
+fn stat_of(directory: &OwnedFd, name: &[u8]) -> Result<FileStat> {
+    fstatat(directory, name, AtFlags::AT_SYMLINK_NOFOLLOW)
+        .call(|| format!("fstatat({:?})", shown(name)))
+}
+
+/// Copies what is no hole: the size of a sparse file costs nothing here either. By reference, where
+/// the filesystem can (copy_file_range(2)). Returns the bytes that were copied.
+fn copy_data(from: BorrowedFd<'_>, to: BorrowedFd<'_>, size: i64) -> Result<u64> {
+    ftruncate(to, size).call(|| format!("ftruncate({size})"))?;
+    let (mut end, mut copied) = (0, 0);
+    loop {
+        let start = match lseek64(from, end, Whence::SeekData) {
+            Err(Errno::ENXIO) => return Ok(copied),
+            start => start.call(|| "lseek(SEEK_DATA)")?,
+        };
+        end = lseek64(from, start, Whence::SeekHole).call(|| "lseek(SEEK_HOLE)")?;
+        let (mut input, mut output) = (start, start);
+        while input < end {
+            let left = usize::try_from(end - input).unwrap_or(usize::MAX);
+            let length = copy_file_range(from, Some(&mut input), to, Some(&mut output), left)
+                .call(|| format!("copy_file_range({left} bytes)"))?;
+            if length == 0 {
+                return Err(Error::new("a file of a layer below became shorter"));
+            }
+            copied += length as u64;
+        }
+    }
+}

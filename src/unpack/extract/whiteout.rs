@@ -1,0 +1,173 @@
+//! Whiteouts: image-spec, layer.md, "Whiteouts". They hide what layers below have, and nothing that
+//! their own layer has, wherever in it they stand. So that their place does not matter, a directory
+//! that they hide and that the layer has no entry for gets what a new one would have.
+
+use std::os::fd::AsFd;
+
+use nix::errno::Errno;
+use nix::sys::stat::{Mode, SFlag, mknodat};
+
+use super::directories::Place;
+use super::entry::NEW;
+use super::lowers::Found;
+use super::name::{join, shown};
+use super::removal::names;
+use super::tree::Tree;
+use crate::error::{Call, Result};
+use crate::sys::xattr::{fgetxattr, fsetxattr};
+
+impl Tree {
+    /// Layers below have nothing with that name in a directory.
+    pub fn hide(&mut self, directory: &[u8], name: &[u8]) -> Result<()> {
+        // The first layer has none below it.
+        if self.made.is_none() {
+            return Ok(());
+        }
+        let Some(parent) = self.find(directory)? else {
+            return Ok(());
+        };
+        let path = join(&parent.path, name);
+        if self.overlay.is_some() {
+            return self.hide_for_overlay(&parent, name, &path);
+        }
+        if !self.is_made(&path) {
+            return self.displace_if_there(&parent, name);
+        }
+        if let Ok(place) = self.directories.open(&path)? {
+            if self.is_implicit(&path) {
+                self.forget_below(&place)?;
+            }
+            self.prune(place)?;
+        }
+        Ok(())
+    }
+
+    /// Layers below have nothing in a directory.
+    pub fn hide_all(&mut self, directory: &[u8]) -> Result<()> {
+        if self.made.is_none() {
+            return Ok(());
+        }
+        match self.find(directory)? {
+            None => Ok(()),
+            Some(place) if self.overlay.is_some() => {
+                let below = self.below(&place.path)?;
+                if matches!(below, Found::Directory(_)) { self.hide_below(&place) } else { Ok(()) }
+            }
+            Some(place) => self.prune(place),
+        }
+    }
+
+    /// Removes what layers before this one made in a directory.
+    fn prune(&mut self, directory: Place) -> Result<()> {
+        let mut left = vec![directory.path.clone()];
+        while let Some(path) = left.pop() {
+            let directory = self.open(&path)?;
+            for name in names(directory.as_fd())? {
+                let path = join(&path, &name);
+                if !self.is_made(&path) {
+                    self.displace_if_there(&directory, &name)?;
+                } else if let Ok(place) = self.directories.open(&path)? {
+                    if self.is_implicit(&path) {
+                        self.forget_below(&place)?;
+                    }
+                    left.push(place.path);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn is_made(&self, path: &[u8]) -> bool {
+        self.made.as_ref().is_some_and(|made| made.contains_key(path))
+    }
+
+    fn displace_if_there(&mut self, parent: &Place, name: &[u8]) -> Result<()> {
+        match self.displace(parent, name) {
+            Err(error) if error.errno() == Some(Errno::ENOENT) => Ok(()),
+            other => other,
+        }
+    }
+
+    /// A directory that was only needed on the way has nothing of the one that is hidden.
+    fn forget_below(&mut self, place: &Place) -> Result<()> {
+        let attributes = self.default_attributes()?;
+        self.change_directory(place, attributes)
+    }
+
+    fn hide_for_overlay(&mut self, parent: &Place, name: &[u8], path: &[u8]) -> Result<()> {
+        match self.directories.open(path)? {
+            Ok(place) => {
+                if self.is_implicit(path) {
+                    self.forget_below(&place)?;
+                }
+                self.hide_below(&place)
+            }
+            Err(Errno::ENOENT) => match self.below(path)? {
+                // A whiteout of nothing would be shown where overlayfs has nothing to merge.
+                Found::Nothing => Ok(()),
+                _ => self.make_whiteout(parent, name),
+            },
+            // This layer's own file hides it, or there is a whiteout already.
+            Err(_) => Ok(()),
+        }
+    }
+
+    /// A directory hides the one below it; for overlayfs alone, elsewhere there is none below. What
+    /// whiteouts it has are removed: overlayfs would show them, having nothing to merge.
+    pub fn hide_below(&mut self, directory: &Place) -> Result<()> {
+        let Some(overlay) = &mut self.overlay else {
+            return Ok(());
+        };
+        if overlay.lowers.directories.is_empty() {
+            return Ok(());
+        }
+        overlay.opaque.insert(directory.path.to_vec());
+        fsetxattr(directory.as_fd(), &overlay.lowers.prefix.name("opaque"), b"y")?;
+        let mut left = vec![directory.path.clone()];
+        while let Some(path) = left.pop() {
+            let directory = self.open(&path)?;
+            for name in names(directory.as_fd())? {
+                let path = join(&path, &name);
+                if let Ok(place) = self.directories.open(&path)? {
+                    if self.is_implicit(&path) {
+                        self.forget_below(&place)?;
+                    }
+                    left.push(place.path);
+                } else if self.is_whiteout(&directory, &name)? {
+                    self.displace(&directory, &name)?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn is_whiteout(&self, directory: &Place, name: &[u8]) -> Result<bool> {
+        let overlay = self.overlay.as_ref();
+        overlay.map_or(Ok(false), |overlay| overlay.lowers.is_whiteout(directory.as_fd(), name))
+    }
+
+    /// A device 0:0, which everybody may make since Linux 5.8; where the filesystem is itself an
+    /// overlay, which keeps those for itself, an empty file with an attribute (since Linux 6.7).
+    fn make_whiteout(&mut self, parent: &Place, name: &[u8]) -> Result<()> {
+        match mknodat(parent, name, SFlag::S_IFCHR, Mode::empty(), 0) {
+            Err(Errno::EPERM) => self.make_whiteout_by_attribute(parent, name),
+            result => result.call(|| format!("mknodat({:?}, S_IFCHR, 0)", shown(name))),
+        }
+    }
+
+    fn make_whiteout_by_attribute(&mut self, parent: &Place, name: &[u8]) -> Result<()> {
+        let Some(prefix) = self.overlay.as_ref().map(|overlay| overlay.lowers.prefix) else {
+            return Ok(());
+        };
+        let mode = Mode::from_bits_truncate(0o600);
+        let file = nix::fcntl::openat(parent, name, NEW, mode)
+            .call(|| format!("openat({:?}, O_CREAT|O_EXCL)", shown(name)))?;
+        fsetxattr(file.as_fd(), &prefix.name("whiteout"), b"y")?;
+        // Says that there may be such files; a directory that is opaque has none.
+        let opaque = prefix.name("opaque");
+        match fgetxattr(parent.as_fd(), &opaque)? {
+            Some(_) => Ok(()),
+            None => fsetxattr(parent.as_fd(), &opaque, b"x"),
+        }
+    }
+}
