@@ -129,6 +129,9 @@ fn execute(global: &Global, command: Command) -> Result<u8> {
         Command::Resume(id) => {
             ops::resume::resume(global, &id).context(|| format!("resume {id:?}")).map(|()| 0)
         }
+        Command::Events { id, watch } => {
+            ops::events::events(global, &id, watch).context(|| format!("events {id:?}")).map(|()| 0)
+        }
         Command::Ps { id, format } => {
             ops::ps::ps(global, &id, &format).context(|| format!("ps {id:?}")).map(|()| 0)
         }

@@ -5,7 +5,7 @@ use std::ffi::OsString;
 use std::iter::Peekable;
 
 /// Flags with a name of more than one letter that are on or off.
-const SWITCHES: [&str; 18] = [
+const SWITCHES: [&str; 19] = [
     "all",
     "debug",
     "detach",
@@ -19,6 +19,7 @@ const SWITCHES: [&str; 18] = [
     "no-subreaper",
     "quiet",
     "regex",
+    "stats",
     "systemd-cgroup",
     "tty",
     "usage",
@@ -27,7 +28,7 @@ const SWITCHES: [&str; 18] = [
 ];
 
 /// Flags with a name of more than one letter that take a value.
-const VALUES: [&str; 22] = [
+const VALUES: [&str; 23] = [
     "additional-gids",
     "apparmor",
     "bundle",
@@ -39,6 +40,7 @@ const VALUES: [&str; 22] = [
     "cwd",
     "env",
     "format",
+    "interval",
     "log",
     "log-format",
     "log-level",

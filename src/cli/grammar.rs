@@ -60,6 +60,16 @@ pub fn parser() -> Parser {
                 .arg(id())
                 .arg(options.help("For the table: those of -ef, aux or -o LIST, as ps(1)"))
         }))
+        .subcommand(command(
+            "events",
+            "Print what a container uses, and that memory ran out",
+            |parser| {
+                globals(parser)
+                    .arg(value("interval", "TIME", "How often, such as 1m30s").default_value("5s"))
+                    .arg(flag("stats", "Once, then exit"))
+                    .arg(id())
+            },
+        ))
         .subcommand(command("spec", "Write a config.json to start from", |parser| {
             globals(parser)
                 .arg(value("bundle", "DIR", "Where to write it").short('b'))

@@ -4,6 +4,7 @@
 //! What is Go's alone is rewritten first ([`argv`]), then clap reads it ([`grammar`]).
 
 mod argv;
+mod duration;
 mod grammar;
 
 use std::ffi::OsString;
@@ -14,6 +15,7 @@ use clap::error::{ContextKind, ContextValue, ErrorKind};
 use self::grammar::parser;
 use crate::log::{Level, Log};
 use crate::ops::create::Options;
+use crate::ops::events::Watch;
 use crate::ops::exec;
 use crate::ops::list;
 use crate::ops::ps;
@@ -76,6 +78,13 @@ pub enum Command {
     Pause(String),
     /// `resume`.
     Resume(String),
+    /// `events`.
+    Events {
+        /// The container.
+        id: String,
+        /// What is printed.
+        watch: Watch,
+    },
     /// `ps`.
     Ps {
         /// The container.
@@ -279,6 +288,18 @@ fn format<T>(matches: &mut ArgMatches, table: T, json: T) -> Result<T, String> {
     }
 }
 
+/// `--interval` and `--stats`.
+fn watch(matches: &mut ArgMatches) -> Result<Watch, String> {
+    let interval = take(matches, "interval").unwrap_or_default();
+    let Some(duration) = duration::parse(&interval) else {
+        return Err(format!("invalid value {interval:?} for --interval, such as 5s or 1m30s"));
+    };
+    if duration.is_zero() {
+        return Err("duration interval must be greater than 0".to_owned());
+    }
+    Ok(if switch(matches, "stats") { Watch::Once } else { Watch::Every(duration) })
+}
+
 fn ids(matches: &mut ArgMatches) -> Ids {
     let id = take(matches, "id").unwrap_or_default();
     if switch(matches, "regex") { Ids::Matching(id) } else { Ids::One(id) }
@@ -310,6 +331,10 @@ fn command(name: &str, matches: &mut ArgMatches) -> Result<Command, String> {
         }
         "pause" => Command::Pause(take(matches, "id").unwrap_or_default()),
         "resume" => Command::Resume(take(matches, "id").unwrap_or_default()),
+        "events" => {
+            let watch = watch(matches)?;
+            Command::Events { id: take(matches, "id").unwrap_or_default(), watch }
+        }
         "ps" => {
             let options = matches.remove_many::<String>("options").map(Iterator::collect);
             let table = ps::Format::Table(options.unwrap_or_default());

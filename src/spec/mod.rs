@@ -1,7 +1,8 @@
-//! The documents of the runtime specification: config.json, the state object. What a document
-//! means for a container is decided in `plan`.
+//! The documents of the runtime specification: config.json, the state object; and what `events`
+//! prints, of which it says nothing. What a document means for a container is decided in `plan`.
 
 pub mod config;
+pub mod events;
 pub mod resources;
 pub mod state;
 

@@ -16,6 +16,7 @@ mod concurrency;
 mod credentials;
 mod descriptors;
 mod devices;
+mod events;
 mod fifo;
 mod hooks;
 mod killed;
@@ -50,6 +51,7 @@ fn main() {
         credentials::TABLE,
         descriptors::TABLE,
         devices::TABLE,
+        events::TABLE,
         hooks::TABLE,
         killed::TABLE,
         lifecycle::TABLE,

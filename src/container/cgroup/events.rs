@@ -1,5 +1,6 @@
-//! cgroup.events: whether a cgroup has processes and whether they are suspended. A change is an
-//! event for poll(2) (cgroup-v2.rst, "[Un]populated Notification").
+//! cgroup.events: whether a cgroup has processes and whether they are suspended. memory.events: that
+//! memory ran out. A change of either is an event for poll(2), and for inotify(7) too (cgroup-v2.rst,
+//! "[Un]populated Notification" and "Memory Interface Files").
 
 use std::fs::File;
 use std::io::{Read, Seek, SeekFrom};
@@ -9,12 +10,44 @@ use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
 use super::errno;
+use super::stats::value_of;
 use crate::error::{Call, Error, Result};
 
-/// The open file.
-pub struct Events {
+/// cgroup.events.
+pub struct Events(Notifying);
+
+/// memory.events.
+pub struct MemoryEvents {
+    file: Notifying,
+    kills: u64,
+}
+
+/// An open file that says when it has changed since it was read.
+struct Notifying {
     path: String,
     file: File,
+}
+
+impl Notifying {
+    /// `None` if there is no such file.
+    fn open(path: String) -> Result<Option<Self>> {
+        match File::open(&path).map_err(errno) {
+            Ok(file) => Ok(Some(Self { path, file })),
+            Err(Errno::ENOENT) => Ok(None),
+            Err(errno) => Err(Error::from_call(format!("open({path:?})"), errno)),
+        }
+    }
+
+    /// `None` if the cgroup is gone.
+    fn read(&mut self) -> Result<Option<String>> {
+        let mut text = String::new();
+        self.file.seek(SeekFrom::Start(0)).call(|| format!("lseek({:?})", self.path))?;
+        match self.file.read_to_string(&mut text).map_err(errno) {
+            Ok(_) => Ok(Some(text)),
+            Err(Errno::ENODEV) => Ok(None),
+            Err(errno) => Err(Error::from_call(format!("read({:?})", self.path), errno)),
+        }
+    }
 }
 
 impl Events {
@@ -23,12 +56,7 @@ impl Events {
     /// # Errors
     /// Those of open(2) other than ENOENT.
     pub fn open(directory: &str) -> Result<Option<Self>> {
-        let path = format!("{directory}/cgroup.events");
-        match File::open(&path).map_err(errno) {
-            Ok(file) => Ok(Some(Self { path, file })),
-            Err(Errno::ENOENT) => Ok(None),
-            Err(errno) => Err(Error::from_call(format!("open({path:?})"), errno)),
-        }
+        Ok(Notifying::open(format!("{directory}/cgroup.events"))?.map(Self))
     }
 
     /// Whether the file has this line now; `None` if the cgroup is gone. From here on a change is
@@ -37,13 +65,7 @@ impl Events {
     /// # Errors
     /// Those of read(2).
     pub fn has(&mut self, line: &str) -> Result<Option<bool>> {
-        let mut text = String::new();
-        self.file.seek(SeekFrom::Start(0)).call(|| format!("lseek({:?})", self.path))?;
-        match self.file.read_to_string(&mut text).map_err(errno) {
-            Ok(_) => Ok(Some(text.lines().any(|it| it == line))),
-            Err(Errno::ENODEV) => Ok(None),
-            Err(errno) => Err(Error::from_call(format!("read({:?})", self.path), errno)),
-        }
+        Ok(self.0.read()?.map(|text| text.lines().any(|it| it == line)))
     }
 
     /// Waits until the file has this line, or the cgroup is gone; false if that took longer than
@@ -53,12 +75,12 @@ impl Events {
     /// Those of read(2) and poll(2).
     pub fn wait(&mut self, line: &str, limit: u16) -> Result<bool> {
         while self.has(line)? == Some(false) {
-            let mut fds = [PollFd::new(self.file.as_fd(), PollFlags::POLLPRI)];
+            let mut fds = [PollFd::new(self.as_fd(), PollFlags::POLLPRI)];
             match poll(&mut fds, PollTimeout::from(limit)) {
                 Ok(0) => return Ok(false),
                 Ok(_) | Err(Errno::EINTR) => {}
                 Err(errno) => {
-                    return Err(Error::from_call(format!("poll({:?})", self.path), errno));
+                    return Err(Error::from_call(format!("poll({:?})", self.0.path), errno));
                 }
             }
         }
@@ -66,9 +88,42 @@ impl Events {
     }
 }
 
+impl MemoryEvents {
+    /// Opens the file; `None` without the memory controller. What has happened so far does not count.
+    ///
+    /// # Errors
+    /// Those of open(2) other than ENOENT, and of read(2).
+    pub fn open(directory: &str) -> Result<Option<Self>> {
+        let Some(file) = Notifying::open(format!("{directory}/memory.events"))? else {
+            return Ok(None);
+        };
+        let mut events = Self { file, kills: 0 };
+        events.was_killed()?;
+        Ok(Some(events))
+    }
+
+    /// Whether a process of the cgroup or below was killed because memory ran out, since this was
+    /// asked the last time.
+    ///
+    /// # Errors
+    /// Those of read(2).
+    pub fn was_killed(&mut self) -> Result<bool> {
+        let Some(text) = self.file.read()? else { return Ok(false) };
+        let kills = value_of(&text, "oom_kill");
+        Ok(kills > std::mem::replace(&mut self.kills, kills))
+    }
+}
+
 impl AsFd for Events {
     /// A change is POLLPRI.
     fn as_fd(&self) -> BorrowedFd<'_> {
-        self.file.as_fd()
+        self.0.file.as_fd()
+    }
+}
+
+impl AsFd for MemoryEvents {
+    /// A change is POLLPRI.
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.file.file.as_fd()
     }
 }

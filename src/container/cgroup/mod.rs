@@ -1,6 +1,6 @@
 //! The cgroup of a container: cgroups(7), cgroup-v2.rst of the kernel. What does not depend on who
-//! makes it (its controllers, settings, device rules, owner, processes, [`freezer`], [`events`]), and
-//! the runtime as its maker ([`fs`]).
+//! makes it (its controllers, settings, device rules, owner, processes, [`freezer`], [`events`],
+//! [`stats`]), and the runtime as its maker ([`fs`]).
 
 mod controllers;
 mod delegation;
@@ -13,6 +13,7 @@ pub mod membership;
 pub mod oom;
 pub mod processes;
 pub mod settings;
+pub mod stats;
 
 use std::os::fd::BorrowedFd;
 
