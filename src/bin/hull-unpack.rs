@@ -3,6 +3,5 @@
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
-    eprintln!("hull-unpack is not built yet");
-    ExitCode::FAILURE
+    hull::unpack::main()
 }

@@ -1,0 +1,342 @@
+//! A layer as plain bytes that were verified. Three threads work on each, and hand on what they are
+//! done with:
+//!
+//! ```text
+//!   blob ── pread, digest ──▶ decompress ──▶ diff id ──▶ LayerStream (whoever reads it)
+//! ```
+//!
+//! Layers are independent until they are applied: while one is read, those behind it are already
+//! worked on, as far as their buffers go. Buffers return to where they were filled, so that memory
+//! is bounded whatever a layer's size, and a reader that stops makes the others stop.
+
+use std::collections::VecDeque;
+use std::io::{self, BufRead, Read};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::mpsc::{Receiver, Sender, SyncSender, TryRecvError, channel, sync_channel};
+use std::thread::{self, Builder};
+
+use super::Layer;
+use super::blobs::{Blob, check_digest};
+use super::compression::{Compression, Decoder, Input};
+use super::digest::{Digest, Hasher};
+use crate::error::{Call, Context, Error, Result};
+
+/// Of a buffer, in bytes. It fits into a processor's second cache, beside what decompresses into it.
+const PIECE: usize = 256 * 1024;
+/// Of the buffers of all layers that are worked on at once, in bytes.
+const MEMORY: usize = 48 * 1024 * 1024;
+/// How many layers are worked on at once: more need more processors than write.
+const MOST_LAYERS: usize = 4;
+/// Buffers of compressed bytes for each of them.
+const COMPRESSED_PIECES: usize = 4;
+
+/// Bytes; none at the end, when all was as promised.
+type Piece = Result<Option<Vec<u8>>>;
+
+/// Layers in their order. Those ahead of the one that is read are being decompressed already.
+pub struct Streams {
+    waiting: std::vec::IntoIter<Layer>,
+    ahead: VecDeque<Result<LayerStream>>,
+    most: usize,
+}
+
+impl Streams {
+    /// Of some layers; nothing is read before the first is asked for.
+    #[must_use]
+    pub fn new(layers: Vec<Layer>) -> Self {
+        let processors = thread::available_parallelism().map_or(2, usize::from);
+        let most = processors.clamp(2, MOST_LAYERS);
+        Self { waiting: layers.into_iter(), ahead: VecDeque::new(), most }
+    }
+}
+
+impl Iterator for Streams {
+    type Item = Result<LayerStream>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        let pieces = MEMORY / PIECE / self.most - COMPRESSED_PIECES;
+        while self.ahead.len() < self.most
+            && let Some(layer) = self.waiting.next()
+        {
+            self.ahead.push_back(LayerStream::start(&layer, pieces));
+        }
+        self.ahead.pop_front()
+    }
+}
+
+/// The plain bytes of a layer. A read that gives none has seen size, digest and diff id verified;
+/// before it, no byte is to be trusted. What fails says neither image nor layer.
+pub struct LayerStream {
+    pieces: Receiver<Piece>,
+    free: Sender<Vec<u8>>,
+    piece: Vec<u8>,
+    used: usize,
+    /// Once there is no further piece: why.
+    ended: Option<std::result::Result<(), String>>,
+    position: Arc<AtomicU64>,
+}
+
+impl LayerStream {
+    /// Starts the threads. `most`: buffers of plain bytes.
+    fn start(layer: &Layer, most: usize) -> Result<Self> {
+        let mut start = [0; 512];
+        let length = layer.blob.read_at(&mut start, 0).call(|| "pread")?;
+        let compression = Compression::detect(&start[..length])?;
+        let position = Arc::new(AtomicU64::new(0));
+        let reader = Reader {
+            blob: layer.blob.clone(),
+            digest: layer.digest.clone(),
+            position: Arc::clone(&position),
+        };
+        let (to_hash, plain) = sync_channel(most);
+        let (free, returned) = channel();
+        let outlet = Outlet { pieces: to_hash, returned, left: most };
+        if compression == Compression::Plain {
+            let reader = reader.without_second_hash(&layer.diff_id)?;
+            spawn("blob", move || reader.run(outlet))?;
+        } else {
+            let (to_decoder, compressed) = sync_channel(COMPRESSED_PIECES);
+            let (back, emptied) = channel();
+            let from = Outlet { pieces: to_decoder, returned: emptied, left: COMPRESSED_PIECES };
+            spawn("blob", move || reader.run(from))?;
+            let inlet = Inlet {
+                pieces: compressed,
+                free: back,
+                piece: Vec::new(),
+                used: 0,
+                is_ended: false,
+            };
+            spawn("decompress", move || decompress(compression, inlet, outlet))?;
+        }
+        let (to_reader, pieces) = sync_channel(most);
+        let diff_id = layer.diff_id.clone();
+        spawn("diff id", move || hash(&diff_id, &plain, &to_reader))?;
+        Ok(Self { pieces, free, piece: Vec::new(), used: 0, ended: None, position })
+    }
+
+    /// Whether the next read needs another piece.
+    #[must_use]
+    pub fn is_used_up(&self) -> bool {
+        self.used == self.piece.len()
+    }
+
+    /// How many bytes of the blob were read so far.
+    #[must_use]
+    pub fn position(&self) -> u64 {
+        self.position.load(Ordering::Relaxed)
+    }
+}
+
+impl BufRead for LayerStream {
+    fn fill_buf(&mut self) -> io::Result<&[u8]> {
+        while self.is_used_up() && self.ended.is_none() {
+            give_back(&self.free, std::mem::take(&mut self.piece));
+            self.used = 0;
+            match self.pieces.recv() {
+                Ok(Ok(Some(piece))) => self.piece = piece,
+                Ok(Ok(None)) => self.ended = Some(Ok(())),
+                Ok(Err(error)) => self.ended = Some(Err(error.to_string())),
+                Err(_) => self.ended = Some(Err("a thread ended early".to_owned())),
+            }
+        }
+        match &self.ended {
+            Some(Err(message)) => Err(io::Error::other(message.clone())),
+            _ => Ok(&self.piece[self.used..]),
+        }
+    }
+
+    fn consume(&mut self, count: usize) {
+        self.used = (self.used + count).min(self.piece.len());
+    }
+}
+
+impl Read for LayerStream {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let bytes = self.fill_buf()?;
+        let length = bytes.len().min(buffer.len());
+        buffer[..length].copy_from_slice(&bytes[..length]);
+        self.consume(length);
+        Ok(length)
+    }
+}
+
+/// Reads a blob to its end, and computes its digest.
+struct Reader {
+    blob: Blob,
+    digest: Option<Digest>,
+    position: Arc<AtomicU64>,
+}
+
+impl Reader {
+    /// A layer that is not compressed has the same digest as blob and as layer, which is computed
+    /// once, as its diff id.
+    fn without_second_hash(mut self, diff_id: &Digest) -> Result<Self> {
+        if let Some(digest) = self.digest.take_if(|one| one.algorithm() == diff_id.algorithm())
+            && digest != *diff_id
+        {
+            let is = "it is not compressed, so that its digest is its diff id, but";
+            return Err(Error::new(format!("{is} {digest} is not {diff_id}")));
+        }
+        Ok(self)
+    }
+
+    fn run(self, mut to: Outlet) {
+        let result = self.read(&mut to);
+        to.end(result);
+    }
+
+    fn read(&self, to: &mut Outlet) -> Result<()> {
+        let mut hasher = self.digest.as_ref().map(|digest| Hasher::new(digest.algorithm()));
+        let mut offset = 0;
+        while offset < self.blob.size() {
+            let Some(mut piece) = to.buffer() else { return Ok(()) };
+            let length =
+                self.blob.read_at(&mut piece, offset).call(|| format!("pread({offset})"))?;
+            if length == 0 {
+                let size = self.blob.size();
+                return Err(Error::new(format!("ends after {offset} bytes of {size}")));
+            }
+            piece.truncate(length);
+            if let Some(hasher) = &mut hasher {
+                hasher.update(&piece);
+            }
+            offset += length as u64;
+            self.position.store(offset, Ordering::Relaxed);
+            to.send(piece);
+        }
+        match (hasher, &self.digest) {
+            (Some(hasher), Some(digest)) => check_digest(&hasher.finish(), digest),
+            _ => Ok(()),
+        }
+    }
+}
+
+fn decompress(compression: Compression, mut from: Inlet, mut to: Outlet) {
+    let mut run = || -> Result<()> {
+        let mut decoder = Decoder::new(compression)?;
+        loop {
+            let Some(mut piece) = to.buffer() else { return Ok(()) };
+            let length = decoder.fill(&mut from, &mut piece)?;
+            if length == 0 {
+                break;
+            }
+            piece.truncate(length);
+            to.send(piece);
+        }
+        // What follows is no part of the layer, but of the blob, whose digest comes with its end.
+        loop {
+            match from.peek(1)?.len() {
+                0 => return Ok(()),
+                rest => from.consume(rest),
+            }
+        }
+    };
+    let result = run();
+    to.end(result);
+}
+
+/// Passes on what the diff id is computed of.
+fn hash(diff_id: &Digest, from: &Receiver<Piece>, to: &SyncSender<Piece>) {
+    let mut hasher = Hasher::new(diff_id.algorithm());
+    while let Ok(piece) = from.recv() {
+        let (piece, is_last) = match piece {
+            Ok(Some(bytes)) => {
+                hasher.update(&bytes);
+                (Ok(Some(bytes)), false)
+            }
+            Ok(None) => {
+                let computed = std::mem::replace(&mut hasher, Hasher::new(diff_id.algorithm()));
+                let checked = check_digest(&computed.finish(), diff_id);
+                (checked.context(|| "uncompressed").map(|()| None), true)
+            }
+            Err(error) => (Err(error), true),
+        };
+        // The reader may have stopped.
+        if to.send(piece).is_err() || is_last {
+            return;
+        }
+    }
+}
+
+/// Where a thread puts what it made.
+struct Outlet {
+    pieces: SyncSender<Piece>,
+    returned: Receiver<Vec<u8>>,
+    /// How many buffers may still be allocated.
+    left: usize,
+}
+
+impl Outlet {
+    /// An empty buffer of a piece's length; none if nobody wants more. One that came back is taken
+    /// before a new one is made: it is in the cache.
+    fn buffer(&mut self) -> Option<Vec<u8>> {
+        let mut buffer = match self.returned.try_recv() {
+            Ok(buffer) => buffer,
+            Err(TryRecvError::Empty) if self.left > 0 => {
+                self.left -= 1;
+                Vec::with_capacity(PIECE)
+            }
+            Err(TryRecvError::Empty) => self.returned.recv().ok()?,
+            Err(TryRecvError::Disconnected) => return None,
+        };
+        buffer.resize(PIECE, 0);
+        Some(buffer)
+    }
+
+    /// If nobody wants more, the next buffer says so.
+    fn send(&self, piece: Vec<u8>) {
+        self.pieces.send(Ok(Some(piece))).ok();
+    }
+
+    fn end(self, result: Result<()>) {
+        // Nobody may want to know.
+        self.pieces.send(result.map(|()| None)).ok();
+    }
+}
+
+/// Where a thread takes what another made.
+struct Inlet {
+    pieces: Receiver<Piece>,
+    free: Sender<Vec<u8>>,
+    piece: Vec<u8>,
+    used: usize,
+    is_ended: bool,
+}
+
+impl Input for Inlet {
+    fn peek(&mut self, count: usize) -> Result<&[u8]> {
+        while self.piece.len() - self.used < count && !self.is_ended {
+            match self.pieces.recv() {
+                Ok(Ok(Some(mut piece))) => {
+                    // A few bytes at most: a magic number that lies across the border.
+                    piece.splice(..0, self.piece.drain(self.used..));
+                    let emptied = std::mem::replace(&mut self.piece, piece);
+                    self.used = 0;
+                    give_back(&self.free, emptied);
+                }
+                Ok(Ok(None)) => self.is_ended = true,
+                Ok(Err(error)) => return Err(error),
+                Err(_) => return Err(Error::new("a thread ended early")),
+            }
+        }
+        Ok(&self.piece[self.used..])
+    }
+
+    fn consume(&mut self, count: usize) {
+        self.used += count;
+    }
+}
+
+/// A reader begins with a piece that nobody allocated.
+fn give_back(free: &Sender<Vec<u8>>, piece: Vec<u8>) {
+    if piece.capacity() > 0 {
+        // Who would fill it again may have reached the end.
+        free.send(piece).ok();
+    }
+}
+
+fn spawn(name: &str, work: impl FnOnce() + Send + 'static) -> Result<()> {
+    // It ends when what it reads from or writes to is gone, which its stream takes with it.
+    Builder::new().name(name.to_owned()).spawn(work).map(drop).call(|| "clone3(CLONE_THREAD)")
+}

@@ -1,0 +1,162 @@
+//! How far a command is: a bar for each layer on a terminal, else a line when one is done, or
+//! records of JSON. All but these go to standard error.
+
+use std::io::{self, BufRead, IsTerminal, Read};
+
+use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
+use serde_json::json;
+
+use super::image::stream::LayerStream;
+use super::image::{Image, Layer};
+use super::text::size;
+use crate::error::Result;
+
+/// A record says how far a layer is at each of so many equal steps.
+const STEPS: u64 = 10;
+
+/// How it is shown.
+pub enum Progress {
+    /// `--quiet`.
+    None,
+    /// Bars.
+    Bars(MultiProgress),
+    /// A line for each layer.
+    Lines,
+    /// `--json`: a record a line, on standard output.
+    Records,
+}
+
+impl Progress {
+    /// Bars if standard error is a terminal.
+    #[must_use]
+    pub fn new(is_quiet: bool, is_json: bool) -> Self {
+        match (is_quiet, is_json) {
+            (_, true) => Self::Records,
+            (true, _) => Self::None,
+            _ if io::stderr().is_terminal() => Self::Bars(MultiProgress::new()),
+            _ => Self::Lines,
+        }
+    }
+
+    /// Shows how far a layer is while it is read. `done`: what was done to it then.
+    ///
+    /// # Errors
+    /// Those of writing a record.
+    pub fn watch(
+        &self,
+        image: &Image,
+        layer: &Layer,
+        stream: LayerStream,
+        done: &'static str,
+    ) -> Result<Watched> {
+        let title = format!("layer {} of {}", layer.number, image.layers.len());
+        let digest = layer.digest.as_ref().unwrap_or(&layer.diff_id);
+        let shown = match self {
+            Self::None => Shown::Nothing,
+            Self::Lines => {
+                Shown::Line(format!("{title} ({}, {}): {done}", digest.short(), size(layer.size())))
+            }
+            Self::Bars(bars) => {
+                let bar = bars.add(ProgressBar::new(layer.size()));
+                let template = "{prefix} {msg} [{bar:30}] {decimal_bytes}/{decimal_total_bytes}";
+                let style =
+                    ProgressStyle::with_template(template).expect("a template of this file");
+                bar.set_style(style.progress_chars("=> "));
+                bar.set_prefix(title);
+                bar.set_message(digest.short().to_owned());
+                Shown::Bar(bar)
+            }
+            Self::Records => Shown::Records {
+                number: layer.number,
+                of: image.layers.len(),
+                digest: digest.to_string(),
+                done,
+                step: 0,
+            },
+        };
+        let mut watched = Watched { stream, size: layer.size(), shown };
+        watched.record("started")?;
+        Ok(watched)
+    }
+}
+
+/// A layer that is being watched.
+pub struct Watched {
+    stream: LayerStream,
+    size: u64,
+    shown: Shown,
+}
+
+enum Shown {
+    Nothing,
+    Line(String),
+    Bar(ProgressBar),
+    Records { number: usize, of: usize, digest: String, done: &'static str, step: u64 },
+}
+
+impl Watched {
+    /// The layer was read to its end.
+    ///
+    /// # Errors
+    /// Those of writing a record.
+    pub fn finish(mut self) -> Result<()> {
+        match &self.shown {
+            Shown::Nothing => {}
+            Shown::Line(line) => eprintln!("{line}"),
+            Shown::Bar(bar) => bar.finish(),
+            Shown::Records { done, .. } => {
+                let done = *done;
+                self.record(done)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn record(&mut self, status: &str) -> Result<()> {
+        let Shown::Records { number, of, digest, .. } = &self.shown else { return Ok(()) };
+        let record = json!({
+            "layer": number, "of": of, "digest": digest, "size": self.size,
+            "position": self.stream.position(), "status": status,
+        });
+        super::print(&format!("{record}\n"))
+    }
+
+    fn show(&mut self) {
+        let position = self.stream.position();
+        match &mut self.shown {
+            Shown::Nothing | Shown::Line(_) => {}
+            Shown::Bar(bar) => bar.set_position(position),
+            Shown::Records { step, .. } => {
+                let now = position.saturating_mul(STEPS) / self.size.max(1);
+                if now > *step && now < STEPS {
+                    *step = now;
+                    // The record at the end says whether standard output is gone.
+                    self.record("reading").ok();
+                }
+            }
+        }
+    }
+}
+
+impl BufRead for Watched {
+    fn fill_buf(&mut self) -> io::Result<&[u8]> {
+        if self.stream.is_used_up() {
+            self.show();
+        }
+        self.stream.fill_buf()
+    }
+
+    fn consume(&mut self, count: usize) {
+        self.stream.consume(count);
+    }
+}
+
+impl Read for Watched {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let bytes = self.fill_buf()?;
+        let length = bytes.len().min(buffer.len());
+        buffer[..length].copy_from_slice(&bytes[..length]);
+        self.consume(length);
+        Ok(length)
+    }
+}
