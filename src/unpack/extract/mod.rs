@@ -7,12 +7,12 @@
 mod attributes;
 mod directories;
 mod entry;
-mod header;
+pub(super) mod header;
 mod link;
 mod lowers;
 mod metadata;
 mod name;
-mod pax;
+pub(super) mod pax;
 mod removal;
 mod sparse;
 mod tar;

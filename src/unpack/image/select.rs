@@ -64,8 +64,10 @@ pub fn names(descriptor: &Descriptor) -> Vec<String> {
     names
 }
 
-/// A name with what Docker leaves away: the registry, the tag.
+/// A name with what engines leave away: the registry (podman's own images have one of their own),
+/// the tag.
 fn whole(name: &str) -> String {
+    let name = name.strip_prefix("localhost/").unwrap_or(name);
     let name = name.strip_prefix("docker.io/").unwrap_or(name);
     let name = name.strip_prefix("library/").unwrap_or(name);
     let last = name.rsplit('/').next().unwrap_or(name);
@@ -195,6 +197,7 @@ mod tests {
             ("docker.io/library/alpine:latest", "alpine", true),
             ("alpine:3", "docker.io/library/alpine:3", true),
             ("localhost:5000/a", "localhost:5000/a:latest", true),
+            ("localhost/t:one", "t:one", true),
             ("latest", "latest", true),
             ("alpine:3", "alpine", false),
             ("alpine:3", "3", false),
