@@ -12,7 +12,7 @@ use crate::spec::config::Spec;
 use crate::sys::path::{open_directory, open_path, real_path};
 
 /// The largest config that is read: a thousand times what engines write.
-const LARGEST: u64 = 16 * 1024 * 1024;
+pub const LARGEST: u64 = 16 * 1024 * 1024;
 
 /// A bundle on disk.
 #[derive(Debug)]
@@ -66,8 +66,12 @@ fn read_text(path: &str) -> Result<String> {
     Ok(text)
 }
 
-/// The place of an error is looked for only when there is one: it costs a third more.
-fn parse<T: DeserializeOwned>(text: &str) -> Result<T> {
+/// Parses a document of JSON. The place of an error is looked for only when there is one: it costs a
+/// third more.
+///
+/// # Errors
+/// What is wrong, and where: a JSON pointer.
+pub fn parse<T: DeserializeOwned>(text: &str) -> Result<T> {
     serde_json::from_str(text).map_err(|_| {
         let mut json = serde_json::Deserializer::from_str(text);
         match serde_path_to_error::deserialize::<_, T>(&mut json) {

@@ -129,7 +129,8 @@ pub fn cgroup_mount() -> Option<&'static str> {
 }
 
 /// Those that cgroup v2 has at its mount; with `all` also where the others are.
-fn controllers(mount: &str, all: bool) -> Controllers {
+#[must_use]
+pub fn controllers(mount: &str, all: bool) -> Controllers {
     let read = |path: &str| std::fs::read_to_string(path).unwrap_or_default();
     let here = read(&format!("{mount}/cgroup.controllers"));
     let mut controllers = Controllers::new();

@@ -132,6 +132,9 @@ fn execute(global: &Global, command: Command) -> Result<u8> {
         Command::Events { id, watch } => {
             ops::events::events(global, &id, watch).context(|| format!("events {id:?}")).map(|()| 0)
         }
+        Command::Update { id, from } => {
+            ops::update::update(global, &id, from).context(|| format!("update {id:?}")).map(|()| 0)
+        }
         Command::Ps { id, format } => {
             ops::ps::ps(global, &id, &format).context(|| format!("ps {id:?}")).map(|()| 0)
         }

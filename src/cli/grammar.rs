@@ -1,6 +1,7 @@
 //! The flags and arguments of each command, for clap. Its builder with `defer`: only the arguments
 //! of the command that was given are constructed.
 
+use super::limits::{Kind, LIMITS};
 use clap::builder::ValueParser;
 use clap::{Arg, ArgAction, Command as Parser};
 
@@ -70,6 +71,7 @@ pub fn parser() -> Parser {
                     .arg(id())
             },
         ))
+        .subcommand(command("update", "Change the limits of a container", update_arguments))
         .subcommand(command("spec", "Write a config.json to start from", |parser| {
             globals(parser)
                 .arg(value("bundle", "DIR", "Where to write it").short('b'))
@@ -134,6 +136,24 @@ fn exec_arguments(parser: Parser) -> Parser {
         .arg(flag("no-subreaper", "Leave orphans of the process to somebody else"))
         .arg(id())
         .arg(Arg::new("args").value_name("ARG").num_args(0..).help("The program and its arguments"))
+}
+
+fn update_arguments(parser: Parser) -> Parser {
+    let file = "The limits, as /linux/resources of config.json; -: standard input";
+    let limits = LIMITS.map(|(flag, _, _, kind, help)| {
+        let what = match kind {
+            Kind::Number => "N",
+            Kind::Size => "BYTES",
+            Kind::List => "LIST",
+        };
+        value(flag, what, help).hide(help.is_empty()).allow_hyphen_values(true)
+    });
+    globals(parser)
+        .arg(value("resources", "FILE", file).short('r').allow_hyphen_values(true))
+        .args(limits)
+        .arg(value("l3-cache-schema", "TEXT", "Of Intel RDT: not supported"))
+        .arg(value("mem-bw-schema", "TEXT", "Of Intel RDT: not supported"))
+        .arg(id())
 }
 
 fn value(name: &'static str, what: &'static str, help: &'static str) -> Arg {

@@ -6,6 +6,7 @@
 mod argv;
 mod duration;
 mod grammar;
+mod limits;
 
 use std::ffi::OsString;
 
@@ -20,6 +21,7 @@ use crate::ops::exec;
 use crate::ops::list;
 use crate::ops::ps;
 use crate::ops::run::RunOptions;
+use crate::ops::update;
 use crate::plan::cgroup::Manager;
 use crate::plan::exec::Changes;
 
@@ -84,6 +86,13 @@ pub enum Command {
         id: String,
         /// What is printed.
         watch: Watch,
+    },
+    /// `update`.
+    Update {
+        /// The container.
+        id: String,
+        /// Its new limits.
+        from: update::From,
     },
     /// `ps`.
     Ps {
@@ -300,6 +309,22 @@ fn watch(matches: &mut ArgMatches) -> Result<Watch, String> {
     Ok(if switch(matches, "stats") { Watch::Once } else { Watch::Every(duration) })
 }
 
+/// With a file all other flags are ignored (runc).
+fn new_limits(matches: &mut ArgMatches) -> Result<update::From, String> {
+    if let Some(path) = take(matches, "resources").filter(|path| !path.is_empty()) {
+        return Ok(update::From::File(path));
+    }
+    for (flag, message) in [
+        ("l3-cache-schema", "Intel RDT/CAT: l3 cache schema is not enabled"),
+        ("mem-bw-schema", "Intel RDT/MBA: memory bandwidth schema is not enabled"),
+    ] {
+        if take(matches, flag).is_some_and(|schema| !schema.is_empty()) {
+            return Err(message.to_owned());
+        }
+    }
+    Ok(update::From::Flags(Box::new(limits::resources(matches)?)))
+}
+
 fn ids(matches: &mut ArgMatches) -> Ids {
     let id = take(matches, "id").unwrap_or_default();
     if switch(matches, "regex") { Ids::Matching(id) } else { Ids::One(id) }
@@ -334,6 +359,10 @@ fn command(name: &str, matches: &mut ArgMatches) -> Result<Command, String> {
         "events" => {
             let watch = watch(matches)?;
             Command::Events { id: take(matches, "id").unwrap_or_default(), watch }
+        }
+        "update" => {
+            let from = new_limits(matches)?;
+            Command::Update { id: take(matches, "id").unwrap_or_default(), from }
         }
         "ps" => {
             let options = matches.remove_many::<String>("options").map(Iterator::collect);

@@ -17,6 +17,7 @@ pub mod spec;
 pub mod start;
 pub mod state;
 mod undo;
+pub mod update;
 
 use std::io::Write;
 

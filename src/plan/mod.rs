@@ -16,6 +16,7 @@ pub mod process;
 pub mod resources;
 pub mod rootfs;
 pub mod sysctl;
+pub mod update;
 
 use std::collections::BTreeMap;
 use std::fmt;

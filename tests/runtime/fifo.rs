@@ -51,6 +51,11 @@ impl Fifo {
         }
     }
 
+    /// For who only wants to know whether something has come.
+    pub fn as_fd(&self) -> std::os::fd::BorrowedFd<'_> {
+        std::os::fd::AsFd::as_fd(&self.fd)
+    }
+
     /// Writes a line for the other side.
     pub fn send(&self, line: &str) {
         rustix::io::write(&self.fd, format!("{line}\n").as_bytes()).expect("write the fifo");

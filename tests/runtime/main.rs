@@ -14,6 +14,7 @@ mod cgroup;
 mod cli;
 mod concurrency;
 mod credentials;
+mod delete;
 mod descriptors;
 mod devices;
 mod events;
@@ -35,6 +36,7 @@ mod regressions;
 mod security;
 mod syntax;
 mod terminal;
+mod update;
 
 use libtest_mimic::Arguments;
 
@@ -49,6 +51,7 @@ fn main() {
         cli::TABLE,
         concurrency::TABLE,
         credentials::TABLE,
+        delete::TABLE,
         descriptors::TABLE,
         devices::TABLE,
         events::TABLE,
@@ -68,6 +71,7 @@ fn main() {
         security::TABLE,
         syntax::TABLE,
         terminal::TABLE,
+        update::TABLE,
     ]);
     let conclusion = libtest_mimic::run(&arguments, trials);
     template.remove();

@@ -2,6 +2,7 @@
 //! makes it (its controllers, settings, device rules, owner, processes, [`freezer`], [`events`],
 //! [`stats`]), and the runtime as its maker ([`fs`]).
 
+pub mod change;
 mod controllers;
 mod delegation;
 pub mod devices;

@@ -15,42 +15,64 @@ use crate::plan::resources::{Missing, Setting};
 /// # Errors
 /// The place in the config, the file, the value and what the kernel says of them.
 pub fn write_all(cgroup: BorrowedFd<'_>, path: &str, settings: &[Setting]) -> Result<()> {
+    let document = "config.json: ";
+    write_each(cgroup, settings, |_| ())
+        .map_err(|(setting, errno)| wrong(document, path, &setting, errno))
+}
+
+/// The same; tells the index of each that was written, as soon as it was.
+///
+/// # Errors
+/// The setting that was refused, with the file that was written instead if there is one.
+pub(super) fn write_each(
+    cgroup: BorrowedFd<'_>,
+    settings: &[Setting],
+    mut written: impl FnMut(usize),
+) -> std::result::Result<(), (Setting, Errno)> {
     let mut refused = Vec::new();
-    for setting in settings {
+    for (index, setting) in settings.iter().enumerate() {
         match write(cgroup, &setting.file, &setting.value) {
-            Ok(()) => {}
+            Ok(()) => written(index),
             // It may contradict an old value of a file that is written after it, as a burst does
             // that is above the old quota.
-            Err(Errno::EINVAL) => refused.push(setting),
-            Err(Errno::ENOENT) => write_instead(cgroup, path, setting)?,
-            Err(errno) => return Err(wrong(path, setting, errno)),
+            Err(Errno::EINVAL) => refused.push(index),
+            Err(Errno::ENOENT) => {
+                write_instead(cgroup, setting)?;
+                written(index);
+            }
+            Err(errno) => return Err((setting.clone(), errno)),
         }
     }
-    for setting in refused {
-        write(cgroup, &setting.file, &setting.value).map_err(|it| wrong(path, setting, it))?;
+    for index in refused {
+        let setting = &settings[index];
+        write(cgroup, &setting.file, &setting.value).map_err(|it| (setting.clone(), it))?;
+        written(index);
     }
     Ok(())
 }
 
-fn write_instead(cgroup: BorrowedFd<'_>, path: &str, setting: &Setting) -> Result<()> {
+fn write_instead(
+    cgroup: BorrowedFd<'_>,
+    setting: &Setting,
+) -> std::result::Result<(), (Setting, Errno)> {
     match &setting.missing {
         Missing::Skip => Ok(()),
-        Missing::Refuse => Err(wrong(path, setting, Errno::ENOENT)),
+        Missing::Refuse => Err((setting.clone(), Errno::ENOENT)),
         Missing::Instead(file, value) => write(cgroup, file, value).map_err(|errno| {
             let (file, value) = ((*file).to_owned(), value.clone());
-            wrong(path, &Setting { file, value, ..setting.clone() }, errno)
+            (Setting { file, value, ..setting.clone() }, errno)
         }),
     }
 }
 
-fn wrong(path: &str, setting: &Setting, errno: Errno) -> Error {
+pub(super) fn wrong(document: &str, path: &str, setting: &Setting, errno: Errno) -> Error {
     let Setting { origin, file, value, .. } = setting;
     let error = Error::from_call(format!("write(\"{path}/{file}\", {value:?})"), errno);
     let hint = match errno {
         Errno::ENOENT => "this kernel has no such file in a cgroup: ",
         _ => "",
     };
-    error.context(format!("{hint}config.json: {origin}"))
+    error.context(format!("{hint}{document}{origin}"))
 }
 
 /// Writes one value: the kernel takes it whole or not at all.

@@ -44,7 +44,7 @@ pub struct Host {
     pub ticks: u64,
     /// KiB of memory.
     pub memory: u64,
-    /// Seconds since boot.
+    /// Since boot, in clock ticks.
     pub uptime: u64,
     /// Now, in seconds since 1970.
     pub now: u64,
@@ -56,32 +56,31 @@ impl Host {
     /// # Errors
     /// Those of reading /proc/uptime and /proc/meminfo.
     pub fn ask() -> Result<Self> {
-        let number = |path: &str, skip: usize| {
+        let number = |path: &str, word: usize| {
             let text = std::fs::read_to_string(path).call(|| format!("read({path:?})"))?;
-            let word = text.split_ascii_whitespace().nth(skip).unwrap_or_default();
-            Ok::<u64, Error>(word.split('.').next().unwrap_or_default().parse().unwrap_or_default())
+            let word = text.split_ascii_whitespace().nth(word).unwrap_or_default();
+            Ok::<f64, Error>(word.parse().unwrap_or_default())
         };
         let ticks = sysconf(SysconfVar::CLK_TCK).ok().flatten();
+        let ticks = ticks.and_then(|ticks| ticks.try_into().ok()).filter(|it| *it > 0);
+        let ticks = ticks.unwrap_or(100);
         Ok(Self {
-            ticks: ticks
-                .and_then(|ticks| ticks.try_into().ok())
-                .filter(|it| *it > 0)
-                .unwrap_or(100),
+            ticks,
             // "MemTotal:       4032108 kB" is the first line.
-            memory: number("/proc/meminfo", 1)?,
-            uptime: number("/proc/uptime", 0)?,
+            memory: number("/proc/meminfo", 1)? as u64,
+            uptime: (number("/proc/uptime", 0)? * ticks as f64) as u64,
             now: clock::seconds(),
         })
     }
 
     /// When a process was started, in seconds since 1970.
     pub fn start(&self, process: &Process) -> u64 {
-        (self.now + process.starttime / self.ticks).saturating_sub(self.uptime)
+        self.now.saturating_sub(self.age(process))
     }
 
     /// How long it exists, in seconds.
     pub fn age(&self, process: &Process) -> u64 {
-        self.uptime.saturating_sub(process.starttime / self.ticks)
+        self.uptime.saturating_sub(process.starttime) / self.ticks
     }
 
     /// How long it has run, in seconds.
@@ -91,8 +90,8 @@ impl Host {
 
     /// How much of a processor it has had, in thousandths.
     pub fn share(&self, process: &Process) -> u64 {
-        let age = self.age(process).max(1);
-        process.time.saturating_mul(1000) / self.ticks / age
+        let age = self.uptime.saturating_sub(process.starttime).max(1);
+        process.time.saturating_mul(1000) / age
     }
 }
 

@@ -1,0 +1,75 @@
+//! update: other limits for a container that exists. What is not given stays as it is, and if
+//! something is refused, everything does.
+
+use std::fs::File;
+use std::io::Read;
+use std::os::fd::AsFd;
+
+use nix::fcntl::OFlag;
+
+use super::Global;
+use super::pause::own_cgroup;
+use super::start::find;
+use crate::bundle;
+use crate::container::cgroup::change;
+use crate::error::{Call, Context, Error, Result};
+use crate::host;
+use crate::lifecycle::{Operation, check};
+use crate::log::Level;
+use crate::plan::cgroup::Cgroup;
+use crate::plan::update;
+use crate::spec::resources::Resources;
+use crate::state::{LONGEST_WAIT, check_id};
+use crate::sys::path::{lock, open_path};
+
+/// Where the new limits are.
+#[derive(Debug)]
+pub enum From {
+    /// In a file, of the form of /linux/resources in config.json; `-`: on standard input.
+    File(String),
+    /// In the flags of the command line.
+    Flags(Box<Resources>),
+}
+
+/// Changes the limits of a container that was created, is running or is paused.
+///
+/// # Errors
+/// "container does not exist", "container not running"; everything that is wrong in what is asked;
+/// what the kernel refuses: then the limits are those that were there before.
+pub fn update(global: &Global, id: &str, from: From) -> Result<()> {
+    check_id(id)?;
+    let container = find(global, id)?;
+    check(Operation::Update, container.status()?, id).map_err(Error::new)?;
+    let (from, document) = match from {
+        From::File(path) => (read(&path).context(|| format!("--resources {path:?}"))?, Some(path)),
+        From::Flags(resources) => (*resources, None),
+    };
+    let directory = own_cgroup(&container)?.directory.clone();
+    let mount = host::cgroup_mount().ok_or_else(|| Error::new("this host has no cgroup v2"))?;
+
+    let cgroup = open_path(&directory, OFlag::O_RDONLY | OFlag::O_DIRECTORY)?;
+    // Two updates at once would write back what the other one has just written.
+    if !lock(cgroup.as_fd(), LONGEST_WAIT)? {
+        return Err(Error::new("another operation on this container is at work"));
+    }
+    let now = change::now(cgroup.as_fd())?;
+    let (plan, warnings) = update::plan(from, &now, &host::controllers(mount, true))
+        .context(|| document.map_or_else(String::new, |path| format!("--resources {path:?}")))?;
+    for warning in &warnings {
+        global.log.write(Level::Warning, warning)?;
+    }
+    let controllers = plan.controllers().into_iter().map(str::to_owned).collect();
+    change::change(cgroup.as_fd(), &Cgroup { mount, directory, controllers, owner: None }, &plan)
+}
+
+/// Any file that can be read: a shell gives a pipe for `<(...)`.
+fn read(path: &str) -> Result<Resources> {
+    let mut text = String::new();
+    let mut source: Box<dyn Read> = match path {
+        "-" => Box::new(std::io::stdin()),
+        path => Box::new(File::from(open_path(path, OFlag::O_RDONLY)?)),
+    };
+    let limited = source.by_ref().take(bundle::LARGEST);
+    { limited }.read_to_string(&mut text).call(|| format!("read({path:?})"))?;
+    bundle::parse(&text)
+}
