@@ -1,5 +1,6 @@
 //! What is made of a config, without a kernel: the plan as text, the errors with their places, the
-//! reader beside another one (`plan/oracle.rs`), and properties on made-up input (`plan/random.rs`).
+//! reader beside another one (`plan/oracle.rs`), the program of device rules (`plan/device_program.rs`),
+//! and properties on made-up input (`plan/random.rs`).
 //!
 //! Each `plan/*.json` has a `.txt` with its plan, or of one that is called `wrong-*` with all that
 //! is wrong in it. After a change that is meant, `HULL_BLESS=1 cargo test --test plan` writes the
@@ -19,6 +20,8 @@ use hull::plan::{Plan, Request, plan};
 use hull::spec::config::Spec;
 use serde_json::Value;
 
+#[path = "plan/device_program.rs"]
+mod device_program;
 #[path = "plan/oracle.rs"]
 mod oracle;
 #[path = "plan/random.rs"]

@@ -21,7 +21,7 @@ use serde_json::Value;
 use super::{host, json, names, plan_of, plan_text};
 
 /// Runs the property; without a file for the cases that failed.
-fn holds<S: Strategy>(input: S, property: impl Fn(S::Value) -> Result<(), TestCaseError>) {
+pub fn holds<S: Strategy>(input: S, property: impl Fn(S::Value) -> Result<(), TestCaseError>) {
     let default = ProptestConfig::default();
     let config = ProptestConfig { cases: default.cases * 4, failure_persistence: None, ..default };
     let rng = TestRng::deterministic_rng(RngAlgorithm::ChaCha);
