@@ -37,7 +37,7 @@ fn document() -> serde_json::Value {
             "namespaces": TYPES.map(|(word, _)| word),
             "capabilities": capabilities,
             "cgroup": {
-                "v1": false, "v2": true, "systemd": false, "systemdUser": false, "rdma": false,
+                "v1": false, "v2": true, "systemd": false, "systemdUser": false, "rdma": true,
             },
             "seccomp": { "enabled": false },
             "apparmor": { "enabled": true },

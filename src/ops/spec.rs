@@ -76,6 +76,9 @@ fn document(rootless: bool) -> Value {
         let own = |id: u32| json!([{ "containerID": 0, "hostID": id, "size": 1 }]);
         linux["uidMappings"] = own(nix::unistd::geteuid().as_raw());
         linux["gidMappings"] = own(nix::unistd::getegid().as_raw());
+    } else {
+        // Of devices the default ones alone.
+        linux["resources"] = json!({ "devices": [{ "allow": false, "access": "rwm" }] });
     }
     json!({
         "ociVersion": VERSION,

@@ -465,6 +465,8 @@ fn features_are_what_the_plan_can_do() {
     let mut capabilities: Vec<String> = caps::all().iter().map(ToString::to_string).collect();
     capabilities.sort();
     assert_eq!(linux.capabilities().as_ref(), Some(&capabilities));
+    let cgroup = linux.cgroup().as_ref().expect("there are cgroups");
+    assert_eq!((*cgroup.v1(), *cgroup.v2(), *cgroup.rdma()), (Some(false), Some(true), Some(true)));
     let policy = linux.memory_policy().as_ref().expect("a memory policy can be set");
     let modes = MODES.map(|(word, _)| word.to_owned());
     let flags = MODE_FLAGS.map(|(word, _)| word.to_owned());
