@@ -446,7 +446,7 @@ impl Created<'_> {
     }
 }
 
-/// What an engine writes for an unprivileged container, without what hull does not do yet (seccomp, resources).
+/// What an engine writes for an unprivileged container, without seccomp, which hull does not do yet.
 fn engine_config(id: &str) -> Value {
     let capabilities = json!([
         "CAP_CHOWN",
@@ -493,6 +493,7 @@ fn engine_config(id: &str) -> Value {
             "namespaces": [
                 {"type": "pid"}, {"type": "network"}, {"type": "ipc"}, {"type": "uts"}, {"type": "mount"}, {"type": "cgroup"}
             ],
+            "resources": {"devices": [{"allow": false, "access": "rwm"}]},
             "maskedPaths": ["/proc/acpi", "/proc/kcore", "/proc/keys", "/proc/timer_list", "/sys/firmware"],
             "readonlyPaths": ["/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-trigger"]
         }

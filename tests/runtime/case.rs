@@ -22,6 +22,10 @@ pub enum Need {
     Kernel(u32, u32),
     /// A path of the host.
     File(&'static str),
+    /// A controller, in cgroup v2.
+    Controller(&'static str),
+    /// A controller that cgroup v2 does not have here.
+    NoController(&'static str),
     /// A path that the host must not have.
     NoFile(&'static str),
     /// The runtime under test is hull; with another one, the text says what that one does instead.
@@ -92,6 +96,12 @@ impl Need {
                 (kernel() >= (major, minor), format!("needs Linux {major}.{minor}"))
             }
             Need::File(path) => (Path::new(path).exists(), format!("needs {path}")),
+            Need::Controller(name) => {
+                (has_controller(name), format!("needs the controller {name} in cgroup v2"))
+            }
+            Need::NoController(name) => {
+                (!has_controller(name), format!("needs a host without {name} in cgroup v2"))
+            }
             Need::NoFile(path) => {
                 (!Path::new(path).exists(), format!("needs a host without {path}"))
             }
@@ -99,6 +109,14 @@ impl Need {
         };
         (!met).then_some(reason)
     }
+}
+
+/// Whether containers can have a controller.
+fn has_controller(name: &str) -> bool {
+    ["/sys/fs/cgroup", "/sys/fs/cgroup/unified"].iter().any(|mount| {
+        let names = std::fs::read_to_string(format!("{mount}/cgroup.controllers"));
+        names.is_ok_and(|names| names.split_whitespace().any(|it| it == name))
+    })
 }
 
 /// Whether the host's busybox is a static executable: asked once.

@@ -29,14 +29,14 @@ table!(Root, Busybox;
 );
 
 /// Where the v2 hierarchy is mounted.
-fn unified() -> PathBuf {
+pub fn unified() -> PathBuf {
     let mountinfo = fs::read_to_string("/proc/self/mountinfo").expect("mountinfo");
     let line = mountinfo.lines().find(|line| line.contains(" - cgroup2 ")).expect("a v2 hierarchy");
     line.split(' ').nth(4).expect("a mount point").into()
 }
 
 /// The path of a process in the v2 hierarchy.
-fn path_of(pid: i32) -> String {
+pub fn path_of(pid: i32) -> String {
     let cgroup = fs::read_to_string(format!("/proc/{pid}/cgroup")).expect("cgroup");
     cgroup.lines().find_map(|line| line.strip_prefix("0::")).expect("a line of v2").to_owned()
 }

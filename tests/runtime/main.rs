@@ -16,6 +16,7 @@ mod concurrency;
 mod credentials;
 mod delete;
 mod descriptors;
+mod device_rules;
 mod devices;
 mod events;
 mod fifo;
@@ -33,6 +34,7 @@ mod process;
 mod program;
 mod ps;
 mod regressions;
+mod resources;
 mod security;
 mod syntax;
 mod terminal;
@@ -53,6 +55,7 @@ fn main() {
         credentials::TABLE,
         delete::TABLE,
         descriptors::TABLE,
+        device_rules::TABLE,
         devices::TABLE,
         events::TABLE,
         hooks::TABLE,
@@ -68,6 +71,7 @@ fn main() {
         program::TABLE,
         ps::TABLE,
         regressions::TABLE,
+        resources::TABLE,
         security::TABLE,
         syntax::TABLE,
         terminal::TABLE,
