@@ -33,7 +33,6 @@ def edit(config, cgroups_path):
 
     # Issues of their own.
     remove(linux, "/linux", "seccomp", "not yet")
-    remove(linux, "/linux", "resources", "not yet")
     remove(linux, "/linux", "uidMappings", "not yet")
     remove(linux, "/linux", "gidMappings", "not yet")
     remove(linux, "/linux", "intelRdt", "not yet")
@@ -45,6 +44,7 @@ def edit(config, cgroups_path):
     # The engine's container is in its cgroup.
     linux["cgroupsPath"] = cgroups_path
     drop_limits(config, told)
+    drop_controllers(linux.get("resources") or {}, told)
     config["root"]["path"] = "rootfs"
     config["process"]["args"] = inside(config)
     return told
@@ -65,6 +65,30 @@ def drop_limits(config, told):
         if (process.get("oomScoreAdj") or 1000) < int(own.read()):
             del process["oomScoreAdj"]
             told.append("/process/oomScoreAdj (no CAP_SYS_RESOURCE here)")
+
+
+# The property of linux.resources, and what it needs. Device rules need no controller.
+CONTROLLERS = {
+    "memory": {"memory"},
+    "cpu": {"cpu", "cpuset"},
+    "pids": {"pids"},
+    "blockIO": {"io"},
+    "hugepageLimits": {"hugetlb"},
+    "rdma": {"rdma"},
+}
+
+
+def drop_controllers(resources, told):
+    """Removes limits whose controllers cgroup v2 does not have here: a host of hybrid form."""
+    with open("/sys/fs/cgroup/cgroup.controllers") as file:
+        here = set(file.read().split())
+    for key, needed in CONTROLLERS.items():
+        if not needed <= here and resources.pop(key, None):
+            told.append(f"/linux/resources/{key} (no {' or '.join(sorted(needed - here))} in cgroup v2 here)")
+    for file in list(resources.get("unified") or {}):
+        if file.split(".")[0] not in here | {"cgroup"}:
+            del resources["unified"][file]
+            told.append(f"/linux/resources/unified/{file} (its controller is not in cgroup v2 here)")
 
 
 def inside(config):
