@@ -33,6 +33,8 @@ pub struct Bench {
     pub errors: File,
     /// The program that does nothing.
     pub empty: PathBuf,
+    /// Whether this host can limit a container.
+    pub has_limits: bool,
     pub strace: Option<PathBuf>,
     pub round: usize,
     pub samples: Samples,
@@ -99,6 +101,15 @@ impl Bench {
             command.arg(bundle.join("rootfs")).arg("/bin/true");
             return command;
         }
+        self.run_bundle(contender, &bundle, id)
+    }
+
+    /// The same container with limits and device rules.
+    pub fn run_limited(&self, contender: &Contender, id: &str) -> Command {
+        self.run_bundle(contender, &self.work.join("limits"), id)
+    }
+
+    fn run_bundle(&self, contender: &Contender, bundle: &Path, id: &str) -> Command {
         let mut command = self.on(contender, &["run", "--bundle"]);
         command.arg(bundle).arg(format!("hull-bench-{id}"));
         command

@@ -117,7 +117,12 @@ fn measure(arguments: Arguments) -> Result<()> {
     if strace.is_none() {
         println!("skip: no system calls are counted: there is no strace");
     }
-    let mut bench = Bench { work, errors, empty, strace, round: 0, samples: Samples::new() };
+    let has_limits = has_controllers();
+    if !has_limits {
+        println!("skip: no limits are measured: cgroup v2 has no memory, cpu or pids here");
+    }
+    let mut bench =
+        Bench { has_limits, work, errors, empty, strace, round: 0, samples: Samples::new() };
 
     let mut contenders = Vec::new();
     for (name, program) in arguments.runtimes {
@@ -148,6 +153,12 @@ fn measure(arguments: Arguments) -> Result<()> {
     Ok(())
 }
 
+/// Whether cgroup v2 can do what `limits.json` asks for.
+fn has_controllers() -> bool {
+    let names = fs::read_to_string("/sys/fs/cgroup/cgroup.controllers").unwrap_or_default();
+    ["memory", "cpu", "pids"].iter().all(|name| names.split_whitespace().any(|it| it == *name))
+}
+
 /// A rootfs with the mount points and one program, and a config.json as an engine writes it.
 fn make_bundle(work: &Path, empty: &Path) -> Result<()> {
     let rootfs = work.join("bundle/rootfs");
@@ -156,7 +167,13 @@ fn make_bundle(work: &Path, empty: &Path) -> Result<()> {
             fs::create_dir_all(rootfs.join(directory))?;
         }
         fs::copy(empty, rootfs.join("bin/true"))?;
-        fs::write(work.join("bundle/config.json"), include_str!("config.json"))
+        fs::write(work.join("bundle/config.json"), include_str!("config.json"))?;
+        // As docker writes them for `--memory 512m --cpus 1.5 --cpu-shares 512 --pids-limit 100`.
+        let mut config: serde_json::Value = serde_json::from_str(include_str!("config.json"))?;
+        config["linux"]["resources"] = serde_json::from_str(include_str!("limits.json"))?;
+        config["root"]["path"] = rootfs.display().to_string().into();
+        fs::create_dir(work.join("limits"))?;
+        fs::write(work.join("limits/config.json"), config.to_string())
     };
     make().map_err(|error| format!("make the bundle in {}: {error}", work.display()))
 }

@@ -14,6 +14,7 @@ const GROUPS: &[Group] = &[
     ("steps", &["create", "state", "start", "delete"], steps),
     ("cycle", &["cycle"], cycle),
     ("run", &["run"], run),
+    ("limits", &["run, no limits", "run, limits", "calls of limits"], limits),
     ("parallel", &["run, 2 loops", "run, 8 loops"], parallel),
     ("memory", &["memory of create", "memory of init", "memory of run"], memory),
     ("calls", &["calls of create", "calls of run"], calls),
@@ -110,6 +111,24 @@ fn cycle(bench: &mut Bench, contender: &Contender) -> Result<()> {
 pub fn run(bench: &mut Bench, contender: &Contender) -> Result<()> {
     let elapsed = bench.expect(&mut bench.run_command(contender, "run"), &contender.name)?;
     bench.add("run", contender, elapsed);
+    Ok(())
+}
+
+/// One after the other, so that what limits and device rules add is the difference of two neighbours.
+fn limits(bench: &mut Bench, contender: &Contender) -> Result<()> {
+    if contender.root.is_none() || !bench.has_limits {
+        return Ok(());
+    }
+    let free = bench.expect(&mut bench.run_command(contender, "free"), &contender.name)?;
+    bench.add("run, no limits", contender, free);
+    let limited = bench.expect(&mut bench.run_limited(contender, "limits"), &contender.name)?;
+    bench.add("run, limits", contender, limited);
+    if let Some(strace) = bench.strace.clone().filter(|_| bench.round < TRACED_ROUNDS) {
+        let command = bench.run_limited(contender, "calls");
+        let tracee = bench.start_traced(&strace, &command, &contender.name)?;
+        let calls = bench.finish_traced(tracee)?;
+        bench.add_number("calls of limits", contender, calls);
+    }
     Ok(())
 }
 

@@ -16,6 +16,9 @@ const RATIOS: &[(&str, &str, f64, &str)] = &[
     ("memory of run", "crun", 1.0, "peak memory of run below crun's"),
 ];
 
+/// What limits add to a run, as a part of what they add to crun's.
+const ADDITION: f64 = 1.0 / 3.0;
+
 /// Over the empty static binary, which is what the floor's column has in this row.
 const PARSING_MICROSECONDS: f64 = 130.0;
 const SIZE_BYTES: u64 = 3_000_000;
@@ -142,6 +145,28 @@ pub fn print_targets(rows: &[&str], contenders: &[Contender], samples: &Samples)
         let words = format!("{row} at most {PARSING_MICROSECONDS} µs over empty");
         println!(
             "{words:46} {:>24} {:>24}",
+            verdict(|cell| cell.median),
+            verdict(|cell| cell.minimum)
+        );
+    }
+    if rows.contains(&"run, limits") {
+        let added = |name: &str| {
+            let free = cell(samples, "run, no limits", name);
+            free.zip(cell(samples, "run, limits", name))
+        };
+        let cells = added("hull").zip(added("crun"));
+        let verdict = |of: fn(Cell) -> f64| {
+            cells.map_or_else(
+                || "not measured".to_owned(),
+                |((free, limited), (crun_free, crun_limited))| {
+                    let (ours, theirs) = (of(limited) - of(free), of(crun_limited) - of(crun_free));
+                    format!("{ours:.0}/{theirs:.0} µs {}", reached(ours <= ADDITION * theirs))
+                },
+            )
+        };
+        println!(
+            "{:46} {:>24} {:>24}",
+            "limits add at most a third of what crun's add",
             verdict(|cell| cell.median),
             verdict(|cell| cell.minimum)
         );
