@@ -2,6 +2,7 @@
 //! prints, of which it says nothing. What a document means for a container is decided in `plan`.
 
 pub mod config;
+pub mod defaults;
 pub mod events;
 pub mod resources;
 pub mod state;

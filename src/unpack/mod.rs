@@ -1,17 +1,26 @@
 //! `hull-unpack`: an image becomes a bundle. It knows nothing of the runtime; threads are fine here.
 //!
 //! In the way of the data: [`cli`], [`image`] (what is in it), [`owners`] (whose file becomes whose),
-//! [`extract`] (tar bytes become files). [`list`], [`inspect`] and [`verify`] look at images and
-//! write nothing.
+//! [`extract`] (tar bytes become files), [`config`] (config.json), [`bundle`] and [`store`] (where
+//! both go); [`unpack`] is the story. [`list`], [`inspect`] and [`verify`] look at images and write
+//! nothing.
 
+pub mod bundle;
 pub mod cli;
+pub mod config;
 pub mod extract;
 pub mod image;
 pub mod inspect;
+pub mod interrupt;
 pub mod list;
 pub mod owners;
 pub mod progress;
+pub mod sandbox;
+pub mod staging;
+pub mod store;
 pub mod text;
+pub mod unpack;
+pub mod user_namespace;
 pub mod verify;
 
 use std::io::Write;

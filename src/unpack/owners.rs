@@ -154,7 +154,9 @@ fn check(ranges: &[Range]) -> Result<()> {
 }
 
 impl Range {
-    fn contains(&self, id: u32) -> bool {
+    /// Whether it has this id of the container.
+    #[must_use]
+    pub fn contains(self, id: u32) -> bool {
         id.checked_sub(self.container).is_some_and(|offset| offset < self.size)
     }
 }
