@@ -22,7 +22,8 @@ use crate::error::{Call, Context, Error, Result};
 use crate::lifecycle::Status;
 use crate::spec;
 use crate::spec::config::Hooks;
-use crate::sys::path::{is_unlocked, lock, open_directory, unlock};
+use crate::sys::lock::{is_unlocked, lock, unlock};
+use crate::sys::path::open_directory;
 use crate::sys::proc::process_stat;
 
 /// How long another operation on a container may take, in seconds.

@@ -20,7 +20,8 @@ use crate::plan::cgroup::Cgroup;
 use crate::plan::update;
 use crate::spec::resources::Resources;
 use crate::state::{LONGEST_WAIT, check_id};
-use crate::sys::path::{lock, open_path};
+use crate::sys::lock::lock;
+use crate::sys::path::open_path;
 
 /// Where the new limits are.
 #[derive(Debug)]

@@ -5,6 +5,7 @@ pub mod alloc;
 pub mod bpf;
 pub mod clock;
 pub mod ids;
+pub mod lock;
 pub mod mount;
 pub mod netlink;
 pub mod path;

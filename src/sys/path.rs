@@ -11,7 +11,6 @@ use std::os::unix::ffi::OsStrExt;
 use nix::NixPath;
 use nix::errno::Errno;
 use nix::fcntl::{AT_FDCWD, OFlag, OpenHow, ResolveFlag, openat, openat2, readlinkat};
-use nix::sys::signal::{SaFlags, SigAction, SigHandler, SigSet, Signal, sigaction};
 use nix::sys::stat::{Mode, SFlag, fstat, mkdirat};
 
 use crate::error::{Call, Error, Result};
@@ -237,67 +236,13 @@ pub fn has_attribute(path: &str, name: &str) -> bool {
     result.and_then(|r| r).unwrap_or(false)
 }
 
-/// Locks an open file for this process and those that share it, until the last of them closes it
-/// (flock(2)). Whether it was free.
+/// Writes what is in memory of a file's filesystem to its disk (syncfs(2)).
 ///
 /// # Errors
-/// Those of flock(2) other than EWOULDBLOCK.
-pub fn try_lock(file: BorrowedFd<'_>) -> Result<bool> {
-    // SAFETY: two numbers.
-    match Errno::result(unsafe { libc::flock(file.as_raw_fd(), libc::LOCK_EX | libc::LOCK_NB) }) {
-        Ok(_) => Ok(true),
-        Err(Errno::EWOULDBLOCK) => Ok(false),
-        Err(errno) => Err(Error::from_call("flock(LOCK_EX|LOCK_NB)", errno)),
-    }
-}
-
-/// Gives a lock back.
-///
-/// # Errors
-/// Those of flock(2).
-pub fn unlock(file: BorrowedFd<'_>) -> Result<()> {
-    // SAFETY: two numbers.
-    Errno::result(unsafe { libc::flock(file.as_raw_fd(), libc::LOCK_UN) })
-        .map(drop)
-        .call(|| "flock(LOCK_UN)")
-}
-
-/// Whether nobody has locked an open file for himself alone. A shared lock, so that two who ask do
-/// not see each other; given back at once.
-///
-/// # Errors
-/// Those of flock(2) other than EWOULDBLOCK.
-pub fn is_unlocked(file: BorrowedFd<'_>) -> Result<bool> {
-    // SAFETY: two numbers.
-    match Errno::result(unsafe { libc::flock(file.as_raw_fd(), libc::LOCK_SH | libc::LOCK_NB) }) {
-        Ok(_) => unlock(file).map(|()| true),
-        Err(Errno::EWOULDBLOCK) => Ok(false),
-        Err(errno) => Err(Error::from_call("flock(LOCK_SH|LOCK_NB)", errno)),
-    }
-}
-
-/// As [`try_lock`], but waits for it, at most so many seconds: until SIGALRM, which this process has
-/// no other use for, interrupts the call.
-///
-/// # Errors
-/// Those of flock(2) other than EINTR.
-pub fn lock(file: BorrowedFd<'_>, seconds: u32) -> Result<bool> {
-    if try_lock(file)? {
-        return Ok(true);
-    }
-    extern "C" fn interrupt(_: libc::c_int) {}
-    let action = SigAction::new(SigHandler::Handler(interrupt), SaFlags::empty(), SigSet::empty());
-    // SAFETY: the handler does nothing. Without SA_RESTART it interrupts the call.
-    unsafe { sigaction(Signal::SIGALRM, &action) }.call(|| "sigaction(SIGALRM)")?;
-    nix::unistd::alarm::set(seconds);
-    // SAFETY: two numbers.
-    let result = Errno::result(unsafe { libc::flock(file.as_raw_fd(), libc::LOCK_EX) });
-    nix::unistd::alarm::cancel();
-    match result {
-        Ok(_) => Ok(true),
-        Err(Errno::EINTR) => Ok(false),
-        Err(errno) => Err(Error::from_call("flock(LOCK_EX)", errno)),
-    }
+/// EIO, ENOSPC, EDQUOT: of any write of this filesystem since it was opened.
+pub fn sync_filesystem(file: BorrowedFd<'_>) -> Result<()> {
+    // SAFETY: a number.
+    Errno::result(unsafe { libc::syncfs(file.as_raw_fd()) }).map(drop).call(|| "syncfs()")
 }
 
 #[cfg(test)]

@@ -13,7 +13,8 @@ use super::errno;
 use super::events::Events;
 use crate::error::{Error, Result};
 use crate::state::LONGEST_WAIT;
-use crate::sys::path::{lock, open_path};
+use crate::sys::lock::lock;
+use crate::sys::path::open_path;
 
 /// How long processes may take to be suspended, in milliseconds: one that sleeps in the kernel
 /// without being interruptible is not until it wakes up.

@@ -12,7 +12,8 @@ use super::{devices, errno};
 use crate::error::{Call, Error, Result};
 use crate::plan::cgroup::Cgroup;
 use crate::state;
-use crate::sys::path::{has_attribute, lock, open_path, set_attribute, try_lock};
+use crate::sys::lock::{lock, try_lock};
+use crate::sys::path::{has_attribute, open_path, set_attribute};
 
 /// The extended attribute of a directory that was made on the way to a container's.
 const MARK: &str = "trusted.hull";
