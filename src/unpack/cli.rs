@@ -1,12 +1,16 @@
 //! The command line of `hull-unpack`: syntax alone.
 
+mod arguments;
+
 use std::ffi::OsString;
+use std::path::PathBuf;
 
 use clap::error::ErrorKind;
 use clap::{Arg, ArgAction, ArgMatches, Command as Parser};
 
 use super::image::platform::Platform;
 use super::image::reference::Reference;
+use super::unpacking::Options;
 
 /// What is asked.
 #[derive(Debug)]
@@ -17,6 +21,21 @@ pub enum Command {
     Inspect(Query),
     /// `verify`.
     Verify(Query),
+    /// `unpack`.
+    Unpack(Box<Options>),
+    /// `mount` of a bundle.
+    Mount(PathBuf),
+    /// `umount` of a bundle.
+    Umount(PathBuf),
+    /// `rm` of a bundle.
+    Remove(PathBuf),
+    /// `gc`.
+    Collect {
+        /// `--store`.
+        store: PathBuf,
+        /// `--dry-run`.
+        dry_run: bool,
+    },
 }
 
 /// A question about what is saved.
@@ -44,7 +63,7 @@ pub enum Parsed {
 
 /// Reads a command line; the first argument is the program's own name.
 pub fn parse(args: impl Iterator<Item = OsString>) -> Parsed {
-    let matches = match parser().try_get_matches_from(args) {
+    let matches = match parser().try_get_matches_from(with_command(args)) {
         Ok(matches) => matches,
         Err(error) => {
             let text = error.to_string();
@@ -59,9 +78,27 @@ pub fn parse(args: impl Iterator<Item = OsString>) -> Parsed {
         Some(("list", matches)) => Command::List(query(matches)),
         Some(("inspect", matches)) => Command::Inspect(query(matches)),
         Some(("verify", matches)) => Command::Verify(query(matches)),
-        _ => return Parsed::Print(parser().render_help().to_string()),
+        Some((name, matches)) => match arguments::command(name, matches) {
+            Ok(command) => command,
+            Err(message) => return Parsed::Wrong(message),
+        },
+        None => return Parsed::Print(parser().render_help().to_string()),
     };
     Parsed::Command(command)
+}
+
+/// Where the first argument is no command and asks for no help, `unpack` is meant.
+fn with_command(args: impl Iterator<Item = OsString>) -> Vec<OsString> {
+    let mut args: Vec<OsString> = args.collect();
+    let is_known = |first: &OsString| {
+        let words = ["help", "-h", "--help", "-V", "--version"];
+        words.iter().any(|word| first == word)
+            || parser().get_subcommands().any(|command| first == command.get_name())
+    };
+    if args.get(1).is_some_and(|first| !is_known(first)) {
+        args.insert(1, "unpack".into());
+    }
+    args
 }
 
 fn parser() -> Parser {
@@ -75,6 +112,7 @@ fn parser() -> Parser {
     Parser::new("hull-unpack")
         .about("Unpacks a layered image into a bundle")
         .after_help(FORMS)
+        .subcommand(arguments::unpack())
         .version(env!("CARGO_PKG_VERSION"))
         .subcommand(query("list", "List the images that are saved, their platforms and sizes"))
         .subcommand(query("inspect", "Show what an image says of itself, and what made its layers"))
@@ -82,6 +120,7 @@ fn parser() -> Parser {
             query("verify", "Read every blob and compare sizes, digests and diff ids")
                 .arg(flag("quiet", "Say nothing but errors").short('q')),
         )
+        .subcommands(arguments::others())
 }
 
 const FORMS: &str = "\

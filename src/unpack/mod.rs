@@ -2,7 +2,7 @@
 //!
 //! In the way of the data: [`cli`], [`image`] (what is in it), [`owners`] (whose file becomes whose),
 //! [`extract`] (tar bytes become files), [`config`] (config.json), [`bundle`] and [`store`] (where
-//! both go); [`unpack`] is the story. [`list`], [`inspect`] and [`verify`] look at images and write
+//! both go); [`unpacking`] is the story. [`list`], [`inspect`] and [`verify`] look at images and write
 //! nothing.
 
 pub mod bundle;
@@ -19,7 +19,7 @@ pub mod sandbox;
 pub mod staging;
 pub mod store;
 pub mod text;
-pub mod unpack;
+pub mod unpacking;
 pub mod user_namespace;
 pub mod verify;
 
@@ -27,6 +27,8 @@ use std::io::Write;
 use std::process::ExitCode;
 
 use self::cli::{Command, Parsed};
+use self::interrupt::Interrupt;
+use self::store::{collect, overlay};
 use crate::error::{Call, Context, Result};
 
 /// The unpacker: reads the command line, does what is asked, prints what went wrong.
@@ -55,6 +57,41 @@ fn execute(command: Command) -> Result<()> {
         Command::List(query) => list::list(&query).context(|| query.image.to_string()),
         Command::Inspect(query) => inspect::inspect(&query).context(|| query.image.to_string()),
         Command::Verify(query) => verify::verify(&query).context(|| query.image.to_string()),
+        command => {
+            let interrupt = Interrupt::new()?;
+            let result = change(command, &interrupt);
+            if let Err(error) = &result
+                && interrupt.has_come()
+            {
+                eprintln!("error: {error}");
+                interrupt.end();
+            }
+            result
+        }
+    }
+}
+
+/// The commands that write, of which a signal leaves nothing half done.
+fn change(command: Command, interrupt: &Interrupt) -> Result<()> {
+    match command {
+        Command::Unpack(options) => {
+            unpacking::unpack(&options, interrupt).context(|| options.image.to_string())
+        }
+        Command::Mount(bundle) => {
+            overlay::mount(&bundle, interrupt).context(|| format!("mount {bundle:?}"))
+        }
+        Command::Umount(bundle) => {
+            overlay::umount(&bundle).map(drop).context(|| format!("umount {bundle:?}"))
+        }
+        Command::Remove(bundle) => {
+            overlay::remove(&bundle, interrupt).context(|| format!("rm {bundle:?}"))
+        }
+        Command::Collect { store, dry_run } => {
+            let garbage = collect::collect(&store, dry_run, interrupt)
+                .context(|| format!("gc of {store:?}"))?;
+            print(&garbage.to_string())
+        }
+        Command::List(_) | Command::Inspect(_) | Command::Verify(_) => Ok(()),
     }
 }
 

@@ -95,6 +95,12 @@ enum Shown {
 }
 
 impl Watched {
+    /// Whether the next read waits for bytes.
+    #[must_use]
+    pub fn is_used_up(&self) -> bool {
+        self.stream.is_used_up()
+    }
+
     /// The layer was read to its end.
     ///
     /// # Errors

@@ -14,7 +14,7 @@ use self::user::Account;
 use super::image::document::ImageConfig;
 use super::owners::{Owners, Range};
 use crate::error::{Error, Result};
-use crate::spec::{VERSION, defaults};
+use crate::spec::defaults;
 
 /// What the caller wants otherwise than the image.
 #[derive(Clone, Debug, Default)]
@@ -37,6 +37,10 @@ pub struct Wishes {
 
 /// The name of the root filesystem's directory in the bundle.
 pub const ROOTFS: &str = "rootfs";
+
+/// The oldest version of the specification that has all that is written here: crun 1.8 of Debian 12
+/// refuses 1.3.0.
+const OLDEST: &str = "1.0.2";
 
 /// What podman gives a container: what a package manager and a daemon of a distribution need.
 const CAPABILITIES: [&str; 11] = [
@@ -95,7 +99,7 @@ pub fn document(
     mounts.extend(defaults::mounts(!without_privileges, has_tty_group));
 
     let document = json!({
-        "ociVersion": VERSION,
+        "ociVersion": OLDEST,
         "process": process(image, wishes, account, &mut remarks)?,
         "root": { "path": ROOTFS, "readonly": wishes.readonly },
         "hostname": text("--hostname", wishes.hostname.as_deref().unwrap_or("hull"))?,

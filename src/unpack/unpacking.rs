@@ -1,0 +1,276 @@
+//! `unpack`: an image becomes a bundle. The story; either the whole bundle appears or nothing.
+
+use std::io::{self, BufRead, BufReader, Read};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::path::PathBuf;
+
+use nix::fcntl::OFlag;
+use nix::sys::stat::Mode;
+
+use super::bundle::{Bundle, Place};
+use super::config::user::{Account, UserName};
+use super::config::{self, ROOTFS, Wishes};
+use super::extract::lowers::Lowers;
+use super::extract::{Extractor, Limits, Options as Extraction, Whiteouts};
+use super::image::platform::Platform;
+use super::image::reference::Reference;
+use super::image::{Image, Layer};
+use super::interrupt::Interrupt;
+use super::owners::Owners;
+use super::progress::{Progress, Watched};
+use super::sandbox::{self, Needs};
+use super::store::files::{open_layered, open_merged};
+use super::store::overlay;
+use super::store::{Kind, LayerName, Store};
+use super::text::printable;
+use super::user_namespace::{self, Whose};
+use crate::error::{Call, Context, Result};
+use crate::sys::path::{InRoot, open_path};
+
+/// What is asked.
+#[derive(Debug)]
+pub struct Options {
+    /// IMAGE.
+    pub image: Reference,
+    /// BUNDLE.
+    pub bundle: PathBuf,
+    /// `--platform`.
+    pub platform: Option<Platform>,
+    /// `--layout shared --store DIR`; none: `--layout copy`.
+    pub store: Option<PathBuf>,
+    /// `--uid-map`, `--gid-map`, `--rootless`.
+    pub whose: Whose,
+    /// What config.json is to say otherwise; none: `--no-config`.
+    pub wishes: Option<Wishes>,
+    /// `--max-entries`, `--max-size`.
+    pub limits: Limits,
+    /// Not `--no-sandbox`.
+    pub sandbox: bool,
+    /// `--sync`.
+    pub sync: bool,
+    /// `--quiet`.
+    pub is_quiet: bool,
+    /// `--json`.
+    pub is_json: bool,
+}
+
+/// What the steps have in common.
+struct Unpacking<'a> {
+    options: &'a Options,
+    image: &'a Image,
+    owners: Owners,
+    progress: Progress,
+    interrupt: &'a Interrupt,
+    /// Sentences for the caller, told when the bundle is there.
+    remarks: Vec<String>,
+}
+
+/// Unpacks an image into a bundle.
+///
+/// # Errors
+/// What is wrong with the image, naming the layer and the entry; that the bundle is there already; the
+/// call that failed; that a signal came. Nothing is left then but layers that were complete.
+pub fn unpack(options: &Options, interrupt: &Interrupt) -> Result<()> {
+    // 1. Whose files will be whose. May enter a user namespace, so no other thread is there yet.
+    let owners = user_namespace::owners(&options.whose)?;
+    // 2. Where everything goes.
+    let place = Place::new(&options.bundle)?;
+    let source = open_path(&options.image.path, OFlag::O_PATH)?;
+    let store = options.store.as_deref();
+    let store = store.map(|path| Store::open_or_make(path, interrupt)).transpose()?;
+    let kind = Kind::new(&owners)?;
+    let parent = place.parent.try_clone().call(|| "dup()")?;
+    let path = place.path.clone();
+    let bundle = Bundle::begin(place, interrupt)?;
+    // 3. From here on everything that is read is hostile.
+    if options.sandbox {
+        enter_sandbox(&source, &parent, &bundle, store.as_ref(), &kind)?;
+    }
+    let image = Image::open(&options.image, options.platform.as_ref())?;
+    let progress = Progress::new(options.is_quiet, options.is_json);
+    let remarks = Vec::new();
+    let mut unpacking = Unpacking { options, image: &image, owners, progress, interrupt, remarks };
+    // 4. Layers become files, and who the process is is looked up in them.
+    let user = unpacking.user()?;
+    let account = match &store {
+        None => {
+            let rootfs = bundle.make_directory(ROOTFS, Mode::S_IRWXU)?;
+            let account = rootfs.try_clone().call(|| "dup()")?;
+            unpacking.copy(rootfs)?;
+            let root = InRoot::new(account);
+            user.resolve(|path| Ok(open_merged(&root, path)?.map(BufReader::new)))
+        }
+        Some(store) => {
+            let (names, layers) = unpacking.share(store, &kind)?;
+            overlay::make_directories(&bundle, layers[0].as_fd(), kind.prefix)?;
+            store.enter(bundle.directory(), &path, kind.prefix, &names)?;
+            let layers = Lowers { prefix: kind.prefix, directories: layers };
+            user.resolve(|path| Ok(open_layered(&layers, path)?.map(BufReader::new)))
+        }
+    };
+    // 5. config.json.
+    if let Some(wishes) = &options.wishes {
+        let document = account.and_then(|account| unpacking.config(wishes, &account))?;
+        bundle.make_file("config.json", document.as_bytes())?;
+    }
+    // 6. The bundle appears.
+    interrupt.check()?;
+    bundle.publish(&unpacking.owners, options.sync)?;
+    unpacking.tell();
+    Ok(())
+}
+
+fn enter_sandbox(
+    source: &OwnedFd,
+    parent: &OwnedFd,
+    bundle: &Bundle,
+    store: Option<&Store>,
+    kind: &Kind,
+) -> Result<()> {
+    let mut write = vec![bundle.directory()];
+    write.extend(store.map(Store::directories).into_iter().flatten());
+    sandbox::enter(&Needs {
+        read: vec![source.as_fd()],
+        write,
+        rename: vec![parent.as_fd()],
+        extract: true,
+        trusted_attributes: store.is_some() && kind.is_trusted(),
+    })
+}
+
+impl Unpacking<'_> {
+    /// Whom the process is to be, before anything is extracted in vain.
+    fn user(&self) -> Result<UserName> {
+        let wish = self.options.wishes.as_ref().and_then(|wishes| wishes.user.as_deref());
+        match wish {
+            Some(wish) => wish.parse().context(|| "--user"),
+            None if self.options.wishes.is_none() => Ok(UserName::default()),
+            None => self.image.config.config.user.parse().context(|| "/config/User"),
+        }
+    }
+
+    /// `--layout copy`: all layers into one tree.
+    fn copy(&mut self, rootfs: OwnedFd) -> Result<()> {
+        let mut extractor = Extractor::new(rootfs, self.extraction(Whiteouts::Apply))?;
+        let layers = &self.image.layers;
+        for (layer, stream) in layers.iter().zip(self.image.streams(layers)) {
+            let extracted = stream
+                .and_then(|stream| self.progress.watch(self.image, layer, stream, "extracted"))
+                .and_then(|stream| extract(&mut extractor, stream, self.interrupt));
+            extracted.context(|| self.image.describe(layer))?;
+        }
+        self.remarks.extend(extractor.finish()?);
+        Ok(())
+    }
+
+    /// `--layout shared`: the layers that the store does not have yet. All of them, the topmost first.
+    fn share(&mut self, store: &Store, kind: &Kind) -> Result<(Vec<LayerName>, Vec<OwnedFd>)> {
+        let mut names: Vec<LayerName> =
+            self.image.layers.iter().map(|layer| kind.layer(Some(&layer.chain_id))).collect();
+        if names.is_empty() {
+            let name = kind.layer(None);
+            let empty = store.layer_or_make(&name, self.interrupt, false, |_| Ok(()))?;
+            return Ok((vec![name], vec![empty]));
+        }
+        let mut missing: Vec<&Layer> = Vec::new();
+        for (layer, name) in self.image.layers.iter().zip(&names) {
+            if store.layer(name)?.is_none() {
+                missing.push(layer);
+            }
+        }
+        let mut streams =
+            missing.iter().zip(self.image.streams(missing.iter().copied())).peekable();
+        let mut layers: Vec<OwnedFd> = Vec::with_capacity(names.len());
+        for (layer, name) in self.image.layers.iter().zip(&names) {
+            let stream = streams.next_if(|(missing, _)| missing.number == layer.number);
+            let opened = match stream {
+                None => store.layer(name)?.expect("gc waits for whoever has the store open"),
+                Some((_, stream)) => {
+                    let lowers = duplicates(layers.iter().rev())?;
+                    let whiteouts = Whiteouts::Overlay { prefix: kind.prefix, lowers };
+                    let mut remarks = Vec::new();
+                    let made = stream.and_then(|stream| {
+                        let options = self.extraction(whiteouts);
+                        store.layer_or_make(name, self.interrupt, self.options.sync, |directory| {
+                            let root = owned(directory)?;
+                            let mut extractor = Extractor::new(root, options)?;
+                            let stream =
+                                self.progress.watch(self.image, layer, stream, "extracted")?;
+                            extract(&mut extractor, stream, self.interrupt)?;
+                            remarks = extractor.finish()?;
+                            Ok(())
+                        })
+                    });
+                    self.remarks.extend(remarks);
+                    made.context(|| self.image.describe(layer))?
+                }
+            };
+            layers.push(opened);
+        }
+        names.reverse();
+        layers.reverse();
+        Ok((names, layers))
+    }
+
+    fn extraction(&self, whiteouts: Whiteouts) -> Extraction {
+        Extraction { owners: self.owners.clone(), whiteouts, limits: self.options.limits }
+    }
+
+    fn config(&mut self, wishes: &Wishes, account: &Account) -> Result<String> {
+        let document = config::document(&self.image.config, wishes, account, &self.owners)
+            .context(|| format!("config {}", self.image.id))?;
+        self.remarks.extend(document.remarks);
+        Ok(document.text)
+    }
+
+    fn tell(&self) {
+        if !self.options.is_quiet {
+            for remark in &self.remarks {
+                eprintln!("warning: {}", printable(remark));
+            }
+        }
+    }
+}
+
+fn extract(extractor: &mut Extractor, stream: Watched, interrupt: &Interrupt) -> Result<()> {
+    let mut stream = Interruptible { stream, interrupt };
+    extractor.layer(&mut stream)?;
+    stream.stream.finish()
+}
+
+fn owned(directory: BorrowedFd<'_>) -> Result<OwnedFd> {
+    directory.try_clone_to_owned().call(|| "dup()")
+}
+
+fn duplicates<'a>(fds: impl Iterator<Item = &'a OwnedFd>) -> Result<Vec<OwnedFd>> {
+    fds.map(|fd| fd.try_clone().call(|| "dup()")).collect()
+}
+
+/// A stream that ends with an error when a signal has come.
+struct Interruptible<'a> {
+    stream: Watched,
+    interrupt: &'a Interrupt,
+}
+
+impl BufRead for Interruptible<'_> {
+    fn fill_buf(&mut self) -> io::Result<&[u8]> {
+        if self.stream.is_used_up() {
+            self.interrupt.check().map_err(|error| io::Error::other(error.to_string()))?;
+        }
+        self.stream.fill_buf()
+    }
+
+    fn consume(&mut self, count: usize) {
+        self.stream.consume(count);
+    }
+}
+
+impl Read for Interruptible<'_> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let bytes = self.fill_buf()?;
+        let length = bytes.len().min(buffer.len());
+        buffer[..length].copy_from_slice(&bytes[..length]);
+        self.consume(length);
+        Ok(length)
+    }
+}
