@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use nix::sys::stat::{SFlag, lstat};
+use nix::unistd::{getegid, geteuid};
 
 use crate::error::Result;
 use crate::spec::config::Spec;
@@ -16,6 +17,8 @@ use crate::sys::path::open_directory;
 const CGROUP2_MAGIC: i64 = 0x6367_7270;
 /// CAP_SYS_ADMIN.
 const SYS_ADMIN: u64 = 1 << 21;
+/// CAP_SETGID and CAP_SETUID.
+const SET_IDS: u64 = 1 << 6 | 1 << 7;
 
 /// What the plan needs to know.
 #[derive(Debug)]
@@ -24,6 +27,10 @@ pub struct Host {
     pub is_privileged: bool,
     /// The capabilities that it can give to a container.
     pub permitted: u64,
+    /// Whether it may give any ids to a user namespace: CAP_SETUID and CAP_SETGID.
+    pub may_set_ids: bool,
+    /// The user and the group of the runtime.
+    pub own_ids: (u32, u32),
     /// Where cgroup v2 is mounted.
     pub cgroup_mount: Option<&'static str>,
     /// Where the controllers are. What is not in cgroup v2 is looked for only if the config has
@@ -63,6 +70,8 @@ impl Default for Host {
         Self {
             is_privileged: true,
             permitted: u64::MAX,
+            may_set_ids: true,
+            own_ids: (0, 0),
             cgroup_mount: None,
             controllers: Controllers::new(),
             parent_cgroup: "/".to_owned(),
@@ -92,6 +101,8 @@ impl Host {
         Ok(Self {
             is_privileged: permitted & SYS_ADMIN != 0,
             permitted,
+            may_set_ids: permitted & SET_IDS == SET_IDS,
+            own_ids: (geteuid().as_raw(), getegid().as_raw()),
             cgroup_mount,
             controllers: cgroup_mount
                 .map(|mount| controllers(mount, has_limits))

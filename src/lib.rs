@@ -26,8 +26,8 @@
 //! Invariants, held by `tests/tidy.rs` where text can show them:
 //! 1. `unsafe` only in `sys`.
 //! 2. `cli`, `spec`, `plan`, `lifecycle` do no I/O.
-//! 3. Only `ops/create.rs`, `ops/exec.rs` and `container/hooks.rs` start processes, and of the
-//!    unpacker `unpack/user_namespace.rs`.
+//! 3. Only `ops/create.rs`, `ops/exec.rs`, `ops/inside.rs`, `container/hooks.rs` and, for newuidmap(1),
+//!    `container/user.rs` start processes, and of the unpacker `unpack/user_namespace.rs`.
 //! 4. `unpack` uses `sys`, `spec`, `error`; nothing uses `unpack`.
 //! 5. No threads in the runtime, no `static mut`, no lazy globals: after clone3 the child may
 //!    allocate, because nobody else was running.

@@ -8,23 +8,21 @@ use crate::sys::ids::{
 };
 use crate::sys::process::{ioprio_set, sched_setattr, set_rlimit};
 
-/// Sets what needs the privileges of the runtime: they are given up next.
+/// Sets what needs the privileges of the runtime, for a process, 0 for this one: they are given up
+/// next. A process in a user namespace of its own does not have them, so the runtime does it.
 ///
 /// # Errors
 /// Those of the calls, with the field of the config.
-pub fn set_limits(process: &Process) -> Result<()> {
+pub fn set_limits(pid: i32, process: &Process) -> Result<()> {
     for (index, (resource, soft, hard)) in process.rlimits.iter().enumerate() {
-        set_rlimit(*resource, *soft, *hard)
+        set_rlimit(pid, *resource, *soft, *hard)
             .context(|| format!("config.json: /process/rlimits/{index}"))?;
     }
     if let Some(attr) = &process.scheduler {
-        sched_setattr(attr).context(|| "config.json: /process/scheduler")?;
+        sched_setattr(pid, attr).context(|| "config.json: /process/scheduler")?;
     }
     if let Some((class, level)) = process.io_priority {
-        ioprio_set(class, level).context(|| "config.json: /process/ioPriority")?;
-    }
-    if process.no_new_privileges {
-        no_new_privs()?;
+        ioprio_set(pid, class, level).context(|| "config.json: /process/ioPriority")?;
     }
     Ok(())
 }
@@ -33,7 +31,11 @@ pub fn set_limits(process: &Process) -> Result<()> {
 ///
 /// # Errors
 /// Those of the calls, with the field of the config.
-pub fn apply(credentials: &Credentials) -> Result<()> {
+pub fn apply(process: &Process) -> Result<()> {
+    if process.no_new_privileges {
+        no_new_privs()?;
+    }
+    let credentials = &process.credentials;
     let Credentials { uid, gid, groups, capabilities, .. } = credentials;
     // Before the ids change: clearing the bounding set needs CAP_SETPCAP (capabilities(7)).
     limit_bounding_set(capabilities.bounding)?;

@@ -4,13 +4,14 @@
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use nix::errno::Errno;
-use nix::fcntl::{AtFlags, OFlag, readlinkat};
-use nix::sys::stat::{FileStat, Mode, SFlag, fstatat, makedev, mknodat};
+use nix::fcntl::{AtFlags, OFlag, openat, readlinkat};
+use nix::sys::stat::{FileStat, Mode, SFlag, fstat, fstatat, makedev, mknodat};
 use nix::unistd::{Gid, Uid, UnlinkatFlags, fchownat, symlinkat, unlinkat};
 
 use crate::error::{Call, Context, Error, Result};
 use crate::plan::devices::{Devices, LINKS, Node};
-use crate::sys::path::{InRoot, Leaf};
+use crate::sys::mount::{clone_fd, move_mount};
+use crate::sys::path::{InRoot, Leaf, open_path};
 
 /// Fills /dev.
 ///
@@ -65,6 +66,11 @@ fn make_node(root: &InRoot, dev: BorrowedFd<'_>, node: &Node) -> Result<()> {
     let mode = Mode::from_bits_truncate(node.mode);
     match mknodat(directory, name, node.kind, mode, device) {
         Err(Errno::EEXIST) => check_existing(directory, name, node, device)?,
+        // In a user namespace nobody makes devices (user_namespaces(7)). Loses: the mode and the owner
+        // of the config, because the file is the host's.
+        Err(Errno::EPERM) if node.kind != SFlag::S_IFIFO => {
+            return bind_node(directory, name, node, device);
+        }
         other => other
             .call(|| format!("mknod({name:?}, {:?}, {}:{})", node.kind, node.major, node.minor))?,
     }
@@ -75,6 +81,26 @@ fn make_node(root: &InRoot, dev: BorrowedFd<'_>, node: &Node) -> Result<()> {
             .call(|| format!("chown({name:?}, {}, {})", node.uid, node.gid))?;
     }
     Ok(())
+}
+
+/// Mounts the device of the host that has the same path.
+fn bind_node(directory: BorrowedFd<'_>, name: &str, node: &Node, device: u64) -> Result<()> {
+    let file = open_path(&node.path, OFlag::O_PATH | OFlag::O_NOFOLLOW)?;
+    let stat = fstat(&file).call(|| format!("fstat({:?})", node.path))?;
+    let kind = SFlag::from_bits_truncate(stat.st_mode) & SFlag::S_IFMT;
+    if kind != node.kind || stat.st_rdev != device {
+        let Node { path, major, minor, .. } = node;
+        return Err(Error::new(format!("{path:?} of the host is not {major}:{minor}")));
+    }
+    let nofollow = OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
+    let create = nofollow | OFlag::O_CREAT | OFlag::O_EXCL;
+    match openat(directory, name, create, Mode::empty()) {
+        Ok(_) | Err(Errno::EEXIST) => {}
+        Err(errno) => return Err(Error::from_call(format!("create {name:?}"), errno)),
+    }
+    let target = openat(directory, name, nofollow | OFlag::O_PATH, Mode::empty())
+        .call(|| format!("open({name:?}, O_PATH|O_NOFOLLOW)"))?;
+    move_mount(clone_fd(file.as_fd(), false)?.as_fd(), target.as_fd())
 }
 
 /// config-linux.md, "Devices": a file that is there and is not this device is an error.

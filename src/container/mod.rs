@@ -18,4 +18,5 @@ pub mod notify;
 pub mod program;
 pub mod rootfs;
 pub mod terminal;
+pub mod user;
 pub mod working_directory;

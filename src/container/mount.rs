@@ -9,7 +9,11 @@ use nix::sys::stat::{SFlag, fstat};
 
 use super::copy_up;
 use crate::error::{Call, Context, Error, Result};
+use crate::plan::Plan;
 use crate::plan::mounts::{Mount, Source};
+use crate::plan::namespaces::USER;
+use crate::plan::user::User;
+use crate::sys;
 use crate::sys::mount::{
     FilesystemContext, LONGEST_OPTION, MountAttr, clone_path, filesystem_magic, fsopen, fspick,
     mount_at, mount_setattr, move_mount,
@@ -17,16 +21,78 @@ use crate::sys::mount::{
 use crate::sys::path::{InRoot, Leaf};
 use crate::sys::proc::PROC_MAGIC;
 
+/// Mounts of the runtime namespace, cloned by the runtime: the root of a user namespace need not be
+/// able to go where they are.
+#[derive(Debug, Default)]
+pub struct Opened {
+    /// The rootfs.
+    pub rootfs: Option<OwnedFd>,
+    /// The source of each mount that is a bind mount.
+    sources: Vec<Option<OwnedFd>>,
+}
+
+/// Clones the sources of those bind mounts that only the runtime can make: id-mapped ones, and, for a
+/// user namespace, all, with the rootfs.
+///
+/// # Errors
+/// Those of open_tree(2), with the place in the config.
+pub fn open_sources(plan: &Plan) -> Result<Opened> {
+    let all =
+        plan.is_privileged && plan.namespaces.is_own(USER) && plan.namespaces.has_own_mounts();
+    // In the new mount namespace they would be slaves of what they are cloned from, too.
+    let open = |path: &str, recursive| {
+        let tree = clone_path(path, recursive)?;
+        mount_setattr(tree.as_fd(), &MountAttr::propagation(SLAVE), recursive)?;
+        Ok(tree)
+    };
+    let source = |mount: &Mount| match &mount.source {
+        Source::Bind { path, recursive } if all || mount.idmap.is_some() => {
+            open(path, *recursive).map(Some).context(|| place(mount))
+        }
+        _ => Ok(None),
+    };
+    let rootfs = all.then(|| open(&plan.rootfs.path, true)).transpose();
+    Ok(Opened {
+        rootfs: rootfs.context(|| "config.json: /root/path")?,
+        sources: plan.mounts.iter().map(source).collect::<Result<_>>()?,
+    })
+}
+
+/// Gives the files of id-mapped mounts to others. `user`: the user namespace of given ids; with
+/// `None`, the container's.
+///
+/// # Errors
+/// Those of mount_setattr(2), with the place in the config.
+pub fn map_ids(
+    opened: &Opened,
+    mounts: &[Mount],
+    user: impl Fn(Option<&User>) -> Result<OwnedFd>,
+) -> Result<()> {
+    for (source, mount) in opened.sources.iter().zip(mounts) {
+        let (Some(source), Some(idmap)) = (source, &mount.idmap) else { continue };
+        user(idmap.ids.as_ref())
+            .and_then(|user| sys::mount::map_ids(source.as_fd(), user.as_fd(), idmap.recursive))
+            .context(|| place(mount))?;
+    }
+    Ok(())
+}
+
+/// MS_SLAVE.
+const SLAVE: u64 = 1 << 19;
+
+fn place(mount: &Mount) -> String {
+    format!("config.json: /mounts/{} at {:?}", mount.index, mount.destination)
+}
+
 /// Makes all mounts, in their order. Returns those that become read-only at last.
 ///
 /// # Errors
 /// Those of the mount, with its place in the config and its destination.
-pub fn mount_all(root: &InRoot, mounts: &[Mount]) -> Result<Vec<OwnedFd>> {
+pub fn mount_all(root: &InRoot, mounts: &[Mount], mut opened: Opened) -> Result<Vec<OwnedFd>> {
     let mut read_only_at_last = Vec::new();
-    for mount in mounts {
-        let done = mount_one(root, mount).context(|| {
-            format!("config.json: /mounts/{} at {:?}", mount.index, mount.destination)
-        })?;
+    for (index, mount) in mounts.iter().enumerate() {
+        let source = opened.sources.get_mut(index).and_then(Option::take);
+        let done = mount_one(root, mount, source).context(|| place(mount))?;
         if let (Some(mounted), true) = (done, mount.read_only_at_last) {
             read_only_at_last.push(mounted);
         }
@@ -34,7 +100,7 @@ pub fn mount_all(root: &InRoot, mounts: &[Mount]) -> Result<Vec<OwnedFd>> {
     Ok(read_only_at_last)
 }
 
-fn mount_one(root: &InRoot, mount: &Mount) -> Result<Option<OwnedFd>> {
+fn mount_one(root: &InRoot, mount: &Mount, source: Option<OwnedFd>) -> Result<Option<OwnedFd>> {
     let mounted = match &mount.source {
         Source::Existing { options } => {
             change_existing(root, mount, options)?;
@@ -49,7 +115,10 @@ fn mount_one(root: &InRoot, mount: &Mount) -> Result<Option<OwnedFd>> {
             context.mount(mount.attr.set)?
         }
         Source::Bind { path, recursive } => {
-            let tree = clone_path(path, *recursive)?;
+            let tree = match source {
+                Some(tree) => tree,
+                None => clone_path(path, *recursive)?,
+            };
             if !mount.attr.is_empty() {
                 mount_setattr(tree.as_fd(), &mount.attr, false)?;
             }

@@ -1,11 +1,11 @@
 //! Makes and joins namespaces: namespaces(7), setns(2), time_namespaces(7).
 
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, OwnedFd};
 
 use nix::fcntl::OFlag;
 
 use crate::error::{Context, Error, Result};
-use crate::plan::namespaces::{CGROUP, NETWORK, Namespaces, PID, TIME, TYPES};
+use crate::plan::namespaces::{CGROUP, Joiner, NETWORK, Namespaces, TIME, TYPES};
 use crate::sys::netlink::loopback_up;
 use crate::sys::path::open_path;
 use crate::sys::proc::Procfs;
@@ -18,6 +18,8 @@ pub struct Joined {
     pub kind: u64,
     /// The namespace file.
     pub file: OwnedFd,
+    /// Who joins it.
+    pub by: Joiner,
 }
 
 /// Opens the namespaces to join, in the runtime namespace, and checks that each is of its type.
@@ -37,7 +39,7 @@ pub fn open_joins(namespaces: &Namespaces) -> Result<Vec<Joined>> {
             let (is, wanted) = (name(kind), name(join.kind));
             return Err(Error::new(format!("{path:?} is a {is} namespace, not a {wanted} one")));
         }
-        Ok(Joined { kind, file })
+        Ok(Joined { kind, file, by: join.by })
     };
     let mut joined = Vec::new();
     for join in &namespaces.joins {
@@ -46,24 +48,46 @@ pub fn open_joins(namespaces: &Namespaces) -> Result<Vec<Joined>> {
     Ok(joined)
 }
 
-/// Joins a pid namespace, by its file or by the pidfd of a process in it, and returns the runtime's
-/// own, to come back to: who joins another one moves only its children (pid_namespaces(7)), of which
-/// the next must be the container's and no other.
+/// In the runtime: joins those into which init is to be born. Returns the runtime's own, to come back
+/// to with [`leave`].
 ///
 /// # Errors
 /// Those of setns(2).
-pub fn join_pid(namespace: BorrowedFd<'_>) -> Result<OwnedFd> {
-    let own = Procfs::open()?.magic_file("self/ns/pid")?;
-    setns(namespace, PID)?;
+pub fn enter(joined: &[Joined]) -> Result<Vec<Joined>> {
+    let mut own = Vec::new();
+    for join in joined.iter().filter(|join| join.by == Joiner::Runtime) {
+        let name = file_name(join.kind);
+        let file = Procfs::open()?.magic_file(&format!("self/ns/{name}"))?;
+        own.push(Joined { kind: join.kind, file, by: Joiner::Runtime });
+        setns(join.file.as_fd(), join.kind)?;
+    }
     Ok(own)
 }
 
-/// In init: joins all others, then makes those that clone3 could not make.
+/// Goes back to the runtime's own namespaces.
+///
+/// # Errors
+/// Those of setns(2).
+pub fn leave(own: &[Joined]) -> Result<()> {
+    own.iter().try_for_each(|own| setns(own.file.as_fd(), own.kind))
+}
+
+/// The name of a namespace in /proc/PID/ns (namespaces(7)).
+fn file_name(kind: u64) -> &'static str {
+    let word = TYPES.iter().find(|(_, flag)| *flag == kind).map_or("?", |(word, _)| word);
+    match word {
+        "mount" => "mnt",
+        "network" => "net",
+        word => word,
+    }
+}
+
+/// In init: joins those that are left to it, then makes those that clone3 could not make.
 ///
 /// # Errors
 /// EPERM, EINVAL of setns(2) and unshare(2).
 pub fn join_and_make(namespaces: &Namespaces, joined: &[Joined], procfs: &Procfs) -> Result<()> {
-    for join in joined.iter().filter(|join| join.kind != PID) {
+    for join in joined.iter().filter(|join| join.by == Joiner::Init) {
         setns(join.file.as_fd(), join.kind)?;
     }
     if namespaces.new & CGROUP != 0 {

@@ -38,11 +38,13 @@ pub fn become_user(
     }
     // Before the limits, of which one is the number of descriptors.
     let directory = working_directory::open(root, &plan.cwd)?;
-    credentials::set_limits(plan)?;
+    if !plan.limits_by_runtime {
+        credentials::set_limits(0, plan)?;
+    }
     // As root if it may: the user need not be able to enter what the engine chose. On a network
     // filesystem it may be the user alone who can.
     let is_there = working_directory::enter(&directory).is_ok();
-    credentials::apply(&plan.credentials)?;
+    credentials::apply(plan)?;
     // The change of ids has cleared it (prctl(2)).
     process::die_with_runtime(true)?;
     if !is_there {

@@ -24,11 +24,12 @@ fn is_shared(rootfs: &Rootfs) -> bool {
     rootfs.propagation.is_some_and(|(kind, _)| kind == SHARED)
 }
 
-/// Makes the rootfs a mount of its own in the new mount namespace, and opens it.
+/// Makes the rootfs a mount of its own in the new mount namespace, and opens it. `opened`: the
+/// runtime has cloned it already.
 ///
 /// # Errors
 /// Those of mount(2), open_tree(2) and move_mount(2).
-pub fn attach(rootfs: &Rootfs) -> Result<InRoot> {
+pub fn attach(rootfs: &Rootfs, opened: Option<OwnedFd>) -> Result<InRoot> {
     let path = rootfs.path.as_str();
     // Nothing that is mounted from here on reaches the host, unless the config says "shared":
     // then binds must stay peers of the host's mounts, and only the mount that the rootfs is
@@ -39,6 +40,11 @@ pub fn attach(rootfs: &Rootfs) -> Result<InRoot> {
         set_propagation(&parent, MsFlags::MS_PRIVATE)?;
     } else {
         set_propagation("/", MsFlags::MS_SLAVE | MsFlags::MS_REC)?;
+    }
+    if let Some(tree) = opened {
+        // On top of the old root: the way to the rootfs may be closed to the root of a user namespace.
+        move_mount(tree.as_fd(), open_directory("/")?.as_fd())?;
+        return Ok(InRoot::new(tree));
     }
     let tree = clone_path(path, true)?;
     if is_shared(rootfs) {

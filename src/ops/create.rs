@@ -29,27 +29,30 @@ use nix::sys::stat::{Mode, umask};
 
 use super::Global;
 use super::handover::{Sockets, write_pid_file};
+use super::inside::{clone_init, user_namespace};
 use super::undo::Undo;
 use crate::bundle;
 use crate::container::cgroup::membership;
 use crate::container::hooks::Surroundings;
 use crate::container::inherited::Inherited;
+use crate::container::mount::Opened;
 use crate::container::notify::Relay;
 use crate::container::program::{self, Program};
 use crate::container::{
-    cgroup, devices, hooks, labels, masked, mount, namespaces, network, notify, rootfs, terminal,
+    cgroup, credentials, devices, hooks, labels, masked, mount, namespaces, network, notify,
+    rootfs, terminal, user,
 };
 use crate::error::{Call, Context, Error, Result};
 use crate::host::Host;
 use crate::lifecycle::Status;
 use crate::log::Level;
-use crate::plan::namespaces::{NETWORK, PID};
+use crate::plan::namespaces::{NETWORK, USER};
 use crate::plan::process::{Process, set_env};
 use crate::plan::{self, Plan};
 use crate::state::{Directory, NOTIFY, Record, Root, check_id};
 use crate::sync::{Channel, FromInit, failure};
 use crate::sys::proc::{Procfs, process_stat};
-use crate::sys::process::{self, Child, Cloned, clone3};
+use crate::sys::process::{self, Child, Cloned};
 use crate::sys::{clock, socket};
 
 /// What the command line says of a new container.
@@ -154,6 +157,7 @@ pub fn build(global: &Global, options: &Options, start: Start) -> Result<Created
         options.pidfd_socket.as_deref(),
     )?;
     let joined = namespaces::open_joins(&plan.namespaces)?;
+    let opened = mount::open_sources(&plan)?;
 
     // 2. The id.
     let directory = Root::make(&global.root)?.claim(id)?;
@@ -165,8 +169,14 @@ pub fn build(global: &Global, options: &Options, start: Start) -> Result<Created
     }
 
     // 3. The cgroup, with its limits: init is born into them.
-    let cgroup = undo.record.cgroup.as_mut().map(cgroup::make).transpose();
-    let cgroup = cgroup.context(|| "config.json: /linux/cgroupsPath")?;
+    let is_optional = plan.cgroup.as_ref().is_some_and(|cgroup| cgroup.is_optional);
+    let cgroup = match undo.record.cgroup.as_mut().map(cgroup::make).transpose() {
+        Err(error) if is_optional && cgroup::is_denied(&error) => {
+            undo.record.cgroup = None;
+            None
+        }
+        made => made.context(|| "config.json: /linux/cgroupsPath")?,
+    };
     if let (Some(cgroup), Some(of)) = (&cgroup, &plan.cgroup) {
         cgroup::set_up(cgroup.as_fd(), of, &plan.resources)?;
     }
@@ -174,16 +184,14 @@ pub fn build(global: &Global, options: &Options, start: Start) -> Result<Created
     // 4. Init, in its namespaces and its cgroup.
     let fifo = (start == Start::Later).then(|| undo.directory().make_fifo()).transpose()?;
     let (ours, its) = socket::pair()?;
-    let pid_namespace = joined.iter().find(|joined| joined.kind == PID);
-    let own_pid_namespace =
-        pid_namespace.map(|joined| namespaces::join_pid(joined.file.as_fd())).transpose()?;
     let flags = plan.namespaces.clone_flags();
-    match clone_into(flags, cgroup.as_ref(), &plan)? {
+    match clone_into(flags, &joined, cgroup.as_ref(), &plan)? {
         Cloned::Init => {
             // The lock of the directory is the runtime's alone.
             let record = undo.forget();
-            drop((ours, cgroup, sockets, own_pid_namespace));
-            let mut init = Init { plan, record, joined, channel: Channel(its), fifo, inherited };
+            drop((ours, cgroup, sockets));
+            let channel = Channel(its);
+            let mut init = Init { plan, record, joined, opened, channel, fifo, inherited };
             let Err(error) = init.story();
             init.fail(&error);
             std::process::exit(1);
@@ -191,11 +199,18 @@ pub fn build(global: &Global, options: &Options, start: Start) -> Result<Created
         Cloned::Runtime(child) => undo.init = Some(child),
     }
     drop((its, fifo));
-    if let Some(namespace) = own_pid_namespace {
-        process::setns(namespace.as_fd(), PID)?;
-    }
     let channel = Channel(ours);
     undo.record.pid = undo.init().pid;
+    if plan.gets_ids() {
+        let init = undo.record.pid;
+        user::give_ids(&plan, init)?;
+        mount::map_ids(&opened, &plan.mounts, |ids| match ids {
+            Some(ids) => user_namespace(ids),
+            None => Procfs::open()?.magic_file(&format!("{init}/ns/user")),
+        })?;
+        channel.go()?;
+    }
+    drop(opened);
     // While init is at work; `exec` will want it.
     undo.directory().write_config(&bundle.text)?;
     let rules = cgroup.as_ref().map(|_| cgroup::devices::load(&plan.resources.devices));
@@ -213,6 +228,10 @@ pub fn build(global: &Global, options: &Options, start: Start) -> Result<Created
             FromInit::Gone => return Err(undo.how_init_ended()),
         }
     };
+
+    if let Some(process) = plan.process.as_ref().filter(|process| process.limits_by_runtime) {
+        credentials::set_limits(undo.record.pid, process)?;
+    }
 
     // 10. What init could not have been born with, or have made the container with.
     if let (Some(cgroup), Some(of)) = (&cgroup, &plan.cgroup) {
@@ -244,17 +263,22 @@ pub fn build(global: &Global, options: &Options, start: Start) -> Result<Created
 }
 
 /// Step 4: clone3(2), in other ways where it may not put the process into the cgroup.
-fn clone_into(flags: u64, cgroup: Option<&OwnedFd>, plan: &Plan) -> Result<Cloned> {
+fn clone_into(
+    flags: u64,
+    joined: &[namespaces::Joined],
+    cgroup: Option<&OwnedFd>,
+    plan: &Plan,
+) -> Result<Cloned> {
     let (Some(cgroup), Some(of)) = (cgroup.map(AsFd::as_fd), &plan.cgroup) else {
-        return clone3(flags, None);
+        return clone_init(flags, joined, None);
     };
-    match clone3(flags, Some(cgroup)) {
+    match clone_init(flags, joined, Some(cgroup)) {
         Err(error) if membership::is_refused(&error) => {
             if membership::make_threaded(cgroup, of, &plan.resources)? {
-                return clone3(flags, Some(cgroup));
+                return clone_init(flags, joined, Some(cgroup));
             }
             let stay = membership::Stay::begin(cgroup, of).map_err(|_| error)?;
-            let cloned = clone3(flags, None)?;
+            let cloned = clone_init(flags, joined, None)?;
             if let Cloned::Runtime(_) = cloned {
                 stay.end()?;
             }
@@ -284,6 +308,7 @@ struct Init {
     plan: Plan,
     record: Record,
     joined: Vec<namespaces::Joined>,
+    opened: Opened,
     channel: Channel,
     fifo: Option<OwnedFd>,
     inherited: Inherited,
@@ -320,16 +345,26 @@ impl Init {
     }
 
     /// Steps 5 to 9: what there is to execute, and the master of the terminal.
+    #[expect(clippy::too_many_lines, reason = "the story of an operation is one function")]
     fn prepare(&mut self) -> Result<(Option<Program>, Option<OwnedFd>)> {
         let joined = std::mem::take(&mut self.joined);
+        let mut opened = std::mem::take(&mut self.opened);
         let plan = &self.plan;
+        let has_user = plan.namespaces.is_own(USER);
         // 5. Init itself, its namespaces, and what belongs to them.
         process::die_with_runtime(true)?;
-        process::not_dumpable()?;
+        if plan.gets_ids() {
+            self.channel.wait_for_go().and_then(go_or_end)?;
+        }
+        if plan.is_privileged {
+            // An ordinary user would lose the files of his own process in /proc (proc(5)).
+            process::not_dumpable()?;
+        }
         process::setsid()?;
         let callers_umask = umask(Mode::empty());
         let procfs = Procfs::open()?;
-        if let Some(adj) = plan.process.as_ref().and_then(|process| process.oom_score_adj) {
+        let adj = plan.process.as_ref().and_then(|process| process.oom_score_adj);
+        if let (Some(adj), false) = (adj, has_user) {
             procfs
                 .write("self/oom_score_adj", &adj.to_string())
                 .context(|| "config.json: /process/oomScoreAdj")?;
@@ -339,7 +374,8 @@ impl Init {
                 .context(|| "config.json: /linux/memoryPolicy")?;
         }
         // Before a mount namespace is joined, in which the path may be something else.
-        let unmounted = rootfs::open(&plan.rootfs)?;
+        let has_own_mounts = plan.namespaces.has_own_mounts();
+        let unmounted = if has_own_mounts { None } else { Some(rootfs::open(&plan.rootfs)?) };
         namespaces::join_and_make(&plan.namespaces, &joined, &procfs)?;
         if let Some(name) = &plan.keyring {
             process::join_session_keyring(name)?;
@@ -352,11 +388,19 @@ impl Init {
         }
         let label = plan.process.as_ref().and_then(|process| process.exec_label.as_ref());
         let label = labels::open(label, &procfs)?;
+        if has_user {
+            user::become_root()?;
+            // The change of ids has cleared both (prctl(2)).
+            process::die_with_runtime(true)?;
+            process::not_dumpable()?;
+        }
 
         // 6. What the container sees.
-        let has_own_mounts = plan.namespaces.has_own_mounts();
-        let root = if has_own_mounts { rootfs::attach(&plan.rootfs)? } else { unmounted };
-        let read_only_at_last = mount::mount_all(&root, &plan.mounts)?;
+        let root = match unmounted {
+            Some(root) => root,
+            None => rootfs::attach(&plan.rootfs, opened.rootfs.take())?,
+        };
+        let read_only_at_last = mount::mount_all(&root, &plan.mounts, opened)?;
         if let Some(devices) = &plan.devices {
             devices::make(&root, devices)?;
         }

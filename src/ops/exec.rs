@@ -29,16 +29,17 @@ use nix::sys::stat::{Mode, umask};
 use super::Global;
 use super::foreground::{Foreground, block_signals};
 use super::handover::{Sockets, write_pid_file};
+use super::inside::clone_inside;
 use super::start::find;
 use crate::bundle;
 use crate::container::inherited::Inherited;
-use crate::container::{cgroup, labels, namespaces, program, rootfs, terminal};
+use crate::container::{cgroup, credentials, labels, program, rootfs, terminal, user};
 use crate::error::{Context, Error, Result};
 use crate::host::Host;
 use crate::lifecycle::{Operation, Status, check};
 use crate::log::Level;
 use crate::plan::exec::{Changes, Exec, Wanted, plan};
-use crate::plan::namespaces::PID;
+use crate::plan::namespaces::{PID, USER};
 use crate::plan::process::set_env;
 use crate::spec::config::Spec;
 use crate::state::Container;
@@ -83,6 +84,7 @@ pub struct Options {
 /// # Errors
 /// That the container is not one to execute something in; everything that is wrong in what is asked,
 /// before anything is done; else the step that failed. Then no process is left.
+#[expect(clippy::too_many_lines, reason = "the story of an operation is one function")]
 pub fn exec(global: &Global, options: &Options) -> Result<u8> {
     // 1. The question and the answer.
     let inherited = Inherited::check(options.preserve_fds)?;
@@ -129,11 +131,22 @@ pub fn exec(global: &Global, options: &Options) -> Result<u8> {
 
     // 3. The process.
     let (ours, its) = socket::pair()?;
-    let joined = plan.joins_pid.then(|| namespaces::join_pid(init.as_fd())).transpose();
+    // Only its owner may join a user namespace without privileges, and only after that the others.
+    let by_helper = !plan.is_privileged && plan.namespaces & USER != 0;
+    let joined = (plan.joins_pid && !by_helper).then(|| join_pid(&init)).transpose();
     let own_pid_namespace = joined.map_err(|error| gone(&container, error))?;
-    // From its birth on other processes of the container see it.
-    process::not_dumpable()?;
-    let clone = |cgroup: Option<&OwnedFd>| clone3(0, cgroup.map(AsFd::as_fd));
+    if plan.is_privileged {
+        // From its birth on other processes of the container see it.
+        process::not_dumpable()?;
+    }
+    let clone = |cgroup: Option<&OwnedFd>| {
+        let cgroup = cgroup.map(AsFd::as_fd);
+        if by_helper {
+            let pid = if plan.joins_pid { PID } else { 0 };
+            return clone_inside(&[(init.as_fd(), plan.namespaces | pid)], 0, cgroup);
+        }
+        clone3(0, cgroup)
+    };
     let cloned = match (clone(cgroup.as_ref()), &cgroup) {
         // It is gone, or hands out controllers since, so that processes can only be below it
         // (cgroup-v2.rst, "No Internal Process Constraint"). A name below it was asked for, though.
@@ -146,6 +159,7 @@ pub fn exec(global: &Global, options: &Options) -> Result<u8> {
     let process = match cloned.map_err(|error| gone(&container, error))? {
         Cloned::Init => {
             drop((ours, cgroup, sockets, own_pid_namespace, container, signals));
+            let init = (!by_helper).then_some(init);
             let joiner = Joiner { plan, init, root, channel: Channel(its), inherited };
             let (channel, Err(error)) = joiner.story();
             channel.fail(&error);
@@ -160,7 +174,7 @@ pub fn exec(global: &Global, options: &Options) -> Result<u8> {
 
     // 6. What the caller asked for, while the program starts.
     let channel = Channel(ours);
-    let master = hand_over(&channel, sockets, &process, options).inspect_err(|_| {
+    let master = hand_over(&channel, sockets, &process, &plan, options).inspect_err(|_| {
         // It may have ended by itself.
         pidfd_send_signal(process.pidfd.as_fd(), 9).ok();
         exit_status(process.pidfd.as_fd()).ok();
@@ -171,6 +185,15 @@ pub fn exec(global: &Global, options: &Options) -> Result<u8> {
         Some(signals) => Foreground { signals, init: &process, master, relay: None }.wait(),
         None => Ok(0),
     }
+}
+
+/// Joins the pid namespace of init, and returns the runtime's own, to come back to: who joins another
+/// one moves only its children (pid_namespaces(7)), of which the next must be the container's and no
+/// other.
+fn join_pid(init: &OwnedFd) -> Result<OwnedFd> {
+    let own = Procfs::open()?.magic_file("self/ns/pid")?;
+    setns(init.as_fd(), PID)?;
+    Ok(own)
 }
 
 /// A descriptor of init, which stays init's when its number is reused.
@@ -211,6 +234,7 @@ fn hand_over(
     channel: &Channel,
     sockets: Sockets,
     process: &Child,
+    plan: &Exec,
     options: &Options,
 ) -> Result<Option<OwnedFd>> {
     let terminal = match channel.receive()? {
@@ -220,7 +244,9 @@ fn hand_over(
             return Err(Error::new("the process ended before the program was executed"));
         }
     };
-    let has_terminal = terminal.is_some();
+    if plan.process.limits_by_runtime {
+        credentials::set_limits(process.pid, &plan.process)?;
+    }
     let master = sockets.send(terminal, process)?;
     if let Some(master) = &master {
         // Before the program runs: it may ask at once.
@@ -229,7 +255,7 @@ fn hand_over(
     if let Some(path) = &options.pid_file {
         write_pid_file(path, process.pid)?;
     }
-    if has_terminal {
+    if plan.waits() {
         channel.go()?;
     }
     match channel.receive()? {
@@ -242,7 +268,8 @@ fn hand_over(
 /// The process' side of the story.
 struct Joiner {
     plan: Exec,
-    init: OwnedFd,
+    /// None: a helper has joined the namespaces.
+    init: Option<OwnedFd>,
     root: Option<OwnedFd>,
     channel: Channel,
     inherited: Inherited,
@@ -257,7 +284,7 @@ impl Joiner {
 
     fn join(
         plan: &Exec,
-        init: OwnedFd,
+        init: Option<OwnedFd>,
         root: Option<OwnedFd>,
         channel: &Channel,
         inherited: Inherited,
@@ -279,10 +306,15 @@ impl Joiner {
         }
         let label = labels::open(wanted.exec_label.as_ref(), &procfs)?;
         drop(procfs);
-        if plan.namespaces != 0 {
+        if let Some(init) = init.filter(|_| plan.namespaces != 0) {
             setns(init.as_fd(), plan.namespaces)?;
         }
-        drop(init);
+        if plan.namespaces & USER != 0 {
+            user::become_root()?;
+            // The change of ids has cleared both (prctl(2)).
+            process::die_with_runtime(true)?;
+            process::not_dumpable()?;
+        }
         if let Some(root) = root {
             rootfs::enter_root_of_init(root)?;
         }
@@ -305,7 +337,7 @@ impl Joiner {
         // 7. The program.
         process::die_with_runtime(false)?;
         channel.ready(terminal.as_ref())?;
-        if terminal.is_some() && !channel.wait_for_go()? {
+        if plan.waits() && !channel.wait_for_go()? {
             return Err(Error::new("the runtime is gone"));
         }
         drop((terminal, root));

@@ -5,7 +5,7 @@ use serde_json::json;
 
 use crate::error::Result;
 use crate::plan::hooks::by_kind;
-use crate::plan::mount_options::{Effect, WORDS};
+use crate::plan::mount_options::WORDS;
 use crate::plan::namespaces::TYPES;
 use crate::plan::process::{MODE_FLAGS, MODES};
 use crate::spec::VERSION;
@@ -24,8 +24,7 @@ pub fn features() -> Result<()> {
 fn document() -> serde_json::Value {
     let nothing = Hooks::default();
     let hooks = by_kind(&nothing).map(|(kind, _)| kind);
-    let options = WORDS.iter().filter(|(_, effect)| *effect != Effect::IdMap);
-    let options: Vec<&str> = options.map(|(word, _)| *word).collect();
+    let options: Vec<&str> = WORDS.iter().map(|(word, _)| *word).collect();
     let mut capabilities: Vec<String> = caps::all().iter().map(ToString::to_string).collect();
     capabilities.sort();
     json!({
@@ -47,7 +46,7 @@ fn document() -> serde_json::Value {
                 "modes": MODES.map(|(word, _)| word),
                 "flags": MODE_FLAGS.map(|(word, _)| word),
             },
-            "mountExtensions": { "idmap": { "enabled": false } },
+            "mountExtensions": { "idmap": { "enabled": true } },
             "netDevices": { "enabled": true },
         },
         "annotations": {

@@ -7,6 +7,7 @@ pub mod exec;
 pub mod features;
 mod foreground;
 mod handover;
+mod inside;
 pub mod kill;
 pub mod list;
 pub mod pause;

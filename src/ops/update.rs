@@ -60,7 +60,11 @@ pub fn update(global: &Global, id: &str, from: From) -> Result<()> {
         global.log.write(Level::Warning, warning)?;
     }
     let controllers = plan.controllers().into_iter().map(str::to_owned).collect();
-    change::change(cgroup.as_fd(), &Cgroup { mount, directory, controllers, owner: None }, &plan)
+    change::change(
+        cgroup.as_fd(),
+        &Cgroup { mount, directory, controllers, owner: None, is_optional: false },
+        &plan,
+    )
 }
 
 /// Any file that can be read: a shell gives a pipe for `<(...)`.

@@ -34,6 +34,9 @@ pub struct Cgroup {
     /// The user of the host who may use it to make cgroups of his own, if it is not the runtime's
     /// (config-linux.md, "Cgroup ownership").
     pub owner: Option<u32>,
+    /// Whether the container can do without, if the runtime may not make it: it has no privileges, and
+    /// nothing is asked that needs a cgroup. As with runc.
+    pub is_optional: bool,
 }
 
 /// Those that count what a container uses, whether or not it is limited.
@@ -82,7 +85,8 @@ pub fn plan(
         return None;
     }
     let directory = format!("{mount}{below}");
-    Some(Cgroup { mount, directory, controllers: Vec::new(), owner: None })
+    let is_optional = !host.is_privileged && path.is_empty();
+    Some(Cgroup { mount, directory, controllers: Vec::new(), owner: None, is_optional })
 }
 
 impl Cgroup {
@@ -91,10 +95,11 @@ impl Cgroup {
         let is_here = |name: &&str| host.controllers.get(*name) == Some(&Where::Here);
         let wanted: BTreeSet<&str> = resources.controllers().into_iter().chain(COUNTING).collect();
         self.controllers = wanted.into_iter().filter(is_here).map(str::to_owned).collect();
+        self.is_optional &= resources.settings.is_empty() && resources.late.is_empty();
     }
 
     /// Gives it to the container's user, if the container sees it as the root of its own cgroup
-    /// namespace, and may write there: "Cgroup ownership" says when.
+    /// namespace, and may write there: "Cgroup ownership" says when. `user` is the host's number.
     pub fn choose_owner(&mut self, namespaces: &Namespaces, mounts: &[Mount], user: u32) {
         let is_writable = |mount: &Mount| {
             let is_cgroup =

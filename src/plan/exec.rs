@@ -2,7 +2,7 @@
 //! container's own config.
 
 use super::Problems;
-use super::namespaces::{self, MOUNT, PID};
+use super::namespaces::{self, MOUNT, PID, USER};
 use super::process::{self, Process};
 use crate::error::Result;
 use crate::host::Host;
@@ -78,8 +78,18 @@ pub struct Exec {
     pub has_own_mounts: bool,
     /// The execution domain.
     pub personality: Option<u64>,
+    /// Whether the runtime has privileges over the whole host.
+    pub is_privileged: bool,
     /// What the user should know.
     pub warnings: Vec<String>,
+}
+
+impl Exec {
+    /// Whether the process waits, before it becomes the program, until the runtime has done something.
+    #[must_use]
+    pub fn waits(&self) -> bool {
+        self.process.terminal.is_some() || self.process.limits_by_runtime
+    }
 }
 
 /// Makes the plan. `config` is what the container was made of.
@@ -97,8 +107,8 @@ pub fn plan(config: Spec, wanted: Wanted, host: &Host) -> Result<Exec> {
         }
     };
     let linux = config.linux;
-    let process = process::plan(process, host, &mut problems);
     let namespaces = namespaces::plan(&linux.namespaces, &linux.time_offsets, &mut problems);
+    let process = process::plan(process, host, namespaces.is_own(USER), &mut problems);
     let own = |kind: &&(_, u64)| namespaces.is_own(kind.1) && kind.1 != PID;
     let exec = Exec {
         process,
@@ -106,6 +116,7 @@ pub fn plan(config: Spec, wanted: Wanted, host: &Host) -> Result<Exec> {
         joins_pid: namespaces.is_own(PID),
         has_own_mounts: namespaces.new & MOUNT != 0,
         personality: process::personality(linux.personality.as_ref(), &mut problems),
+        is_privileged: host.is_privileged,
         warnings: std::mem::take(&mut problems.warnings),
     };
     if is_file {

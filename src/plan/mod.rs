@@ -17,6 +17,7 @@ pub mod resources;
 pub mod rootfs;
 pub mod sysctl;
 pub mod update;
+pub mod user;
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -50,6 +51,10 @@ pub struct Plan {
     pub resources: resources::Resources,
     /// Namespaces to make and to join.
     pub namespaces: namespaces::Namespaces,
+    /// Whether the runtime has privileges over the whole host.
+    pub is_privileged: bool,
+    /// The ids of a new user namespace.
+    pub user: Option<user::User>,
     /// Interfaces to move in.
     pub net_devices: Vec<network::NetDevice>,
     /// The name of the new session keyring.
@@ -153,9 +158,10 @@ pub fn plan(spec: Spec, request: &Request<'_>, host: &Host) -> Result<Plan> {
 
     let linux = spec.linux;
     let namespaces = namespaces::plan(&linux.namespaces, &linux.time_offsets, &mut problems);
-    if !host.is_privileged {
-        let message = "an ordinary user needs a user namespace, which is not supported yet";
-        problems.add("/linux/namespaces", message);
+    let user = user::plan(&linux, &namespaces, host, &mut problems);
+    let has_user = namespaces.is_own(namespaces::USER);
+    if !host.is_privileged && !has_user {
+        problems.add("/linux/namespaces", "an ordinary user needs a user namespace here");
     }
     let question = mounts::Question {
         bundle: request.bundle,
@@ -164,13 +170,9 @@ pub fn plan(spec: Spec, request: &Request<'_>, host: &Host) -> Result<Plan> {
         label: linux.mount_label.as_deref().filter(|label| !label.is_empty()),
     };
     let mut mounts = mounts::plan(&spec.mounts, &question, &mut problems);
-    let mut process = spec.process.map(|process| process::plan(process, host, &mut problems));
-    if let Some(label) = linux.mount_label.as_ref().filter(|label| !label.is_empty()) {
-        problems.check_text("/linux/mountLabel", label);
-        if !host.has_selinux {
-            problems.add("/linux/mountLabel", "this host has no SELinux");
-        }
-    }
+    let mut process =
+        spec.process.map(|process| process::plan(process, host, has_user, &mut problems));
+    check_mount_label(linux.mount_label.as_deref(), host, &mut problems);
     let devices = devices::plan(&linux.devices, &mounts, &mut problems);
     let rootfs = rootfs::plan(
         spec.root.as_ref(),
@@ -201,8 +203,9 @@ pub fn plan(spec: Spec, request: &Request<'_>, host: &Host) -> Result<Plan> {
     if let Some(cgroup) = &mut cgroup {
         resources.check(&host.controllers, &mut problems);
         cgroup.choose_controllers(&resources, host);
-        let user = process.as_ref().map_or(0, |process| process.credentials.uid);
-        cgroup.choose_owner(&namespaces, &mounts, user);
+        let uid = process.as_ref().map_or(0, |process| process.credentials.uid);
+        let uid = user::on_host(uid, &linux.uid_mappings);
+        cgroup.choose_owner(&namespaces, &mounts, uid);
     } else if request.cgroup_manager == cgroup::Manager::Disabled && linux.resources.is_some() {
         problems.warn("/linux/resources", "not applied: the container has no cgroup of its own");
     }
@@ -221,6 +224,8 @@ pub fn plan(spec: Spec, request: &Request<'_>, host: &Host) -> Result<Plan> {
         notify: notify.is_some(),
         annotations: spec.annotations,
         namespaces,
+        is_privileged: host.is_privileged,
+        user,
         rootfs,
         mounts,
         devices,
@@ -244,13 +249,8 @@ fn check_version(version: &str, problems: &mut Problems) {
 /// Each of these is an issue of its own. None is ever ignored.
 fn refuse_later_properties(spec: &Spec, problems: &mut Problems) {
     let linux = &spec.linux;
-    let is_set = |list: &Option<crate::spec::config::IgnoredList>| {
-        list.as_ref().is_some_and(|list| !list.0.is_empty())
-    };
     let later = [
         ("/linux/seccomp", linux.seccomp.is_some()),
-        ("/linux/uidMappings", is_set(&linux.uid_mappings)),
-        ("/linux/gidMappings", is_set(&linux.gid_mappings)),
         ("/linux/intelRdt", linux.intel_rdt.is_some()),
     ];
     for (pointer, _) in later.into_iter().filter(|(_, is_set)| *is_set) {
@@ -261,6 +261,14 @@ fn refuse_later_properties(spec: &Spec, problems: &mut Problems) {
 /// A property name in a JSON pointer (RFC 6901, section 3).
 pub(crate) fn escape(name: &str) -> String {
     name.replace('~', "~0").replace('/', "~1")
+}
+
+fn check_mount_label(label: Option<&str>, host: &Host, problems: &mut Problems) {
+    let Some(label) = label.filter(|label| !label.is_empty()) else { return };
+    problems.check_text("/linux/mountLabel", label);
+    if !host.has_selinux {
+        problems.add("/linux/mountLabel", "this host has no SELinux");
+    }
 }
 
 fn uts_name(
@@ -280,6 +288,14 @@ fn uts_name(
 }
 
 impl Plan {
+    /// Whether init waits, when it is born, until the runtime has given ids to its user namespace or to
+    /// its mounts.
+    #[must_use]
+    pub fn gets_ids(&self) -> bool {
+        self.namespaces.is_own(namespaces::USER)
+            || self.mounts.iter().any(|mount| mount.idmap.is_some())
+    }
+
     /// The environment of the program, if there is a program.
     #[must_use]
     pub fn env(&self) -> &[String] {
@@ -295,6 +311,9 @@ impl fmt::Display for Plan {
             write!(f, "{}", self.resources)?;
         }
         write!(f, "{}", self.namespaces)?;
+        if let Some(user) = &self.user {
+            write!(f, "{user}")?;
+        }
         for device in &self.net_devices {
             writeln!(f, "move network device {} as {}", device.host, device.name)?;
         }

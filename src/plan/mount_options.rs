@@ -25,8 +25,9 @@ pub enum Effect {
     CopyUp,
     /// Nothing to do: the default, or a flag without an effect on the kernels that are supported.
     Nothing,
-    /// Needs a user namespace.
-    IdMap,
+    /// The files belong to others here than on the filesystem (mount_setattr(2), "ID-mapped mounts");
+    /// whether also those of all mounts below.
+    IdMap(bool),
 }
 
 use Effect::{
@@ -53,7 +54,7 @@ pub const WORDS: &[(&str, Effect)] = &[
     ("diratime",       Attribute(0, NODIRATIME)),
     ("dirsync",        Filesystem),
     ("exec",           Attribute(0, NOEXEC)),
-    ("idmap",          IdMap),
+    ("idmap",          IdMap(false)),
     ("iversion",       Nothing),
     ("lazytime",       Filesystem),
     ("loud",           Nothing),
@@ -77,7 +78,7 @@ pub const WORDS: &[(&str, Effect)] = &[
     ("relatime",       Attribute(0, ATIME)),
     ("remount",        Remount),
     ("rexec",          Recursive(0, NOEXEC)),
-    ("ridmap",         IdMap),
+    ("ridmap",         IdMap(true)),
     ("rnoatime",       Recursive(NOATIME, ATIME)),
     ("rnodev",         Recursive(NODEV, 0)),
     ("rnodiratime",    Recursive(NODIRATIME, 0)),

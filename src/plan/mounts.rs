@@ -6,6 +6,7 @@ use super::Problems;
 use super::mount_options::{Effect, apply, effect};
 use super::namespaces::{self, Namespaces};
 use super::rootfs::Rootfs;
+use super::user::{self, User};
 use crate::spec::config;
 use crate::sys::mount::MountAttr;
 use crate::sys::mount::attribute::{NODEV, NOEXEC, NOSUID, RDONLY};
@@ -56,8 +57,19 @@ pub struct Mount {
     pub no_symlinks: bool,
     /// Whether it may cover a file or directory of a procfs.
     pub covers_proc: bool,
+    /// Whose the files are here.
+    pub idmap: Option<IdMap>,
     /// Read-only at last: device files and mount points are still to be made in it.
     pub read_only_at_last: bool,
+}
+
+/// An id-mapped mount (mount_setattr(2)).
+#[derive(Debug, PartialEq, Eq)]
+pub struct IdMap {
+    /// The ids; `None`: those of the container's user namespace.
+    pub ids: Option<User>,
+    /// Whether also all mounts below.
+    pub recursive: bool,
 }
 
 /// What the mounts depend on.
@@ -93,6 +105,7 @@ struct Options {
     bind: Option<bool>,
     remount: bool,
     copy_up: bool,
+    idmap: Option<bool>,
     /// Words for the filesystem, each with its place in the list.
     data: Vec<(usize, String)>,
 }
@@ -108,16 +121,9 @@ fn plan_one(
     for (name, text) in [("source", &mount.source), ("type", &mount.kind)] {
         problems.check_text(format_args!("{pointer}/{name}"), text.as_deref().unwrap_or_default());
     }
-    for (name, is_set) in [
-        ("uidMappings", mount.uid_mappings.is_some()),
-        ("gidMappings", mount.gid_mappings.is_some()),
-    ] {
-        if is_set {
-            problems.not_supported(format_args!("{pointer}/{name}"));
-        }
-    }
     let mut options = read_options(&pointer, &mount.options, problems);
     let source = plan_source(&pointer, mount, &mut options, question, problems)?;
+    let idmap = plan_idmap(&pointer, mount, options.idmap, &source, question, problems);
     let kind = match &source {
         Source::Filesystem { kind, .. } => kind.as_str(),
         _ => "",
@@ -137,6 +143,7 @@ fn plan_one(
         recursive_attr: options.recursive_attr,
         propagation: options.propagation,
         no_symlinks,
+        idmap,
         read_only_at_last,
     })
 }
@@ -215,7 +222,9 @@ fn read_options(pointer: &str, words: &[String], problems: &mut Problems) -> Opt
             Some(Effect::Remount) => options.remount = true,
             Some(Effect::CopyUp) => options.copy_up = true,
             Some(Effect::Nothing) => {}
-            Some(Effect::IdMap) => problems.not_supported(pointer),
+            Some(Effect::IdMap(recursive)) => {
+                options.idmap = Some(recursive || options.idmap.unwrap_or_default());
+            }
             Some(Effect::Filesystem) | None => {
                 let several = word.split(',').filter(|word| !word.is_empty());
                 options.data.extend(several.map(|word| (place, word.to_owned())));
@@ -287,6 +296,42 @@ fn plan_source(
     Some(Source::Filesystem { kind: kind.to_owned(), options: data, copy_up: options.copy_up })
 }
 
+/// config.md, "uidMappings", "gidMappings", "idmap". Mappings without the word mean it, as with runc.
+fn plan_idmap(
+    pointer: &str,
+    mount: &config::Mount,
+    word: Option<bool>,
+    source: &Source,
+    question: &Question<'_>,
+    problems: &mut Problems,
+) -> Option<IdMap> {
+    let lists = [("uidMappings", &mount.uid_mappings), ("gidMappings", &mount.gid_mappings)];
+    let missing: Vec<&str> =
+        lists.iter().filter(|(_, list)| list.is_empty()).map(|(name, _)| *name).collect();
+    for (name, list) in lists {
+        user::check(&format!("{pointer}/{name}"), list, problems);
+    }
+    let ids = match missing[..] {
+        [] => Some(User::privileged(&mount.uid_mappings, &mount.gid_mappings)),
+        [name] => {
+            problems.add(format_args!("{pointer}/{name}"), "missing, one of the two is given");
+            return None;
+        }
+        _ => {
+            word?;
+            if !question.namespaces.is_own(namespaces::USER) {
+                let message = "needs uidMappings and gidMappings, or a user namespace";
+                problems.add(format_args!("{pointer}/options"), message);
+            }
+            None
+        }
+    };
+    if !matches!(source, Source::Bind { .. }) {
+        problems.add(pointer, "only a bind mount can be id-mapped");
+    }
+    Some(IdMap { ids, recursive: word.unwrap_or_default() })
+}
+
 /// Without a cgroup namespace of its own the container gets the host's mount, not a new one: a
 /// new cgroup2 mount would reset the options of the whole hierarchy (nsdelegate, cgroup-v2.rst).
 fn plan_cgroup(pointer: &str, question: &Question<'_>, problems: &mut Problems) -> Option<Source> {
@@ -345,6 +390,7 @@ pub fn notify_mount(directory: &str, index: usize) -> Mount {
         propagation: None,
         no_symlinks: false,
         covers_proc: false,
+        idmap: None,
         read_only_at_last: false,
     }
 }
@@ -371,6 +417,13 @@ impl fmt::Display for Mount {
             if !attr.is_empty() {
                 write!(f, " {name}set={:#x} clear={:#x}", attr.set, attr.clear)?;
             }
+        }
+        if let Some(idmap) = &self.idmap {
+            let whose = idmap.ids.as_ref().map_or_else(
+                || "the container's".to_owned(),
+                |ids| format!("{:?} {:?}", ids.uids.text(), ids.gids.text()),
+            );
+            write!(f, " ids {whose} recursive={}", idmap.recursive)?;
         }
         match self.propagation {
             Some((kind, recursive)) => write!(f, " propagation={kind:#x} recursive={recursive}"),

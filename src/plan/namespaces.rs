@@ -23,14 +23,15 @@ pub const NETWORK: u64 = 0x4000_0000;
 /// CLONE_NEWTIME.
 pub const TIME: u64 = 0x80;
 
-/// The specification's words, with the kernel's flags. `user` has its own issue.
-pub const TYPES: [(&str, u64); 7] = [
+/// The specification's words, with the kernel's flags.
+pub const TYPES: [(&str, u64); 8] = [
     ("cgroup", CGROUP),
     ("ipc", IPC),
     ("mount", MOUNT),
     ("network", NETWORK),
     ("pid", PID),
     ("time", TIME),
+    ("user", USER),
     ("uts", UTS),
 ];
 
@@ -43,6 +44,21 @@ pub struct Join {
     pub path: String,
     /// Where the config says so.
     pub pointer: String,
+    /// Who joins it.
+    pub by: Joiner,
+}
+
+/// Who joins a namespace for the container.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Joiner {
+    /// Init itself.
+    Init,
+    /// The runtime, around the birth of init: only children are born into a pid namespace
+    /// (pid_namespaces(7)), and init in a new user namespace may not join what is not of that one.
+    Runtime,
+    /// A helper that is init's elder sibling: who joins a user namespace cannot come back, and init is
+    /// to have a pid namespace that belongs to it.
+    Helper,
 }
 
 /// What of the container is its own.
@@ -89,10 +105,6 @@ pub fn plan(
     let mut seen = 0;
     for (index, namespace) in list.iter().enumerate() {
         let pointer = format!("/linux/namespaces/{index}");
-        if namespace.kind == "user" {
-            problems.not_supported(pointer);
-            continue;
-        }
         let Some((_, kind)) = TYPES.iter().find(|(word, _)| *word == namespace.kind) else {
             let known = TYPES.map(|(word, _)| word).join(", ");
             let message = format!("unknown type {:?}, known are {known}", namespace.kind);
@@ -112,11 +124,21 @@ pub fn plan(
                     problems.add(format_args!("{pointer}/path"), "must be absolute");
                 }
                 let pointer = format!("{pointer}/path");
-                namespaces.joins.push(Join { kind: *kind, path: path.to_owned(), pointer });
+                let (path, by) = (path.to_owned(), Joiner::Init);
+                namespaces.joins.push(Join { kind: *kind, path, pointer, by });
             }
         }
     }
     namespaces.joins.sort_by_key(|join| join.kind == MOUNT);
+    let joins_user = namespaces.joins.iter().any(|join| join.kind == USER);
+    for join in &mut namespaces.joins {
+        join.by = match join.kind {
+            _ if joins_user => Joiner::Helper,
+            _ if namespaces.new & USER != 0 => Joiner::Runtime,
+            PID => Joiner::Runtime,
+            _ => Joiner::Init,
+        };
+    }
     namespaces.time_offsets = plan_time_offsets(time_offsets, namespaces.new & TIME != 0, problems);
     namespaces
 }
@@ -182,12 +204,10 @@ mod tests {
 
     #[test]
     fn what_is_wrong_is_named_by_its_place() {
-        let (_, wrong) =
-            planned(&[("pid", ""), ("pid", ""), ("x", ""), ("ipc", "n"), ("user", "")]);
-        assert_eq!(wrong.len(), 4);
+        let (_, wrong) = planned(&[("pid", ""), ("pid", ""), ("x", ""), ("ipc", "n")]);
+        assert_eq!(wrong.len(), 3);
         assert_eq!(wrong[0], "/linux/namespaces/1: a second pid namespace");
         assert!(wrong[1].starts_with("/linux/namespaces/2/type: unknown type \"x\""));
         assert_eq!(wrong[2], "/linux/namespaces/3/path: must be absolute");
-        assert_eq!(wrong[3], "/linux/namespaces/4: not supported yet");
     }
 }

@@ -34,6 +34,9 @@ pub struct Process {
     pub io_priority: Option<(u32, u32)>,
     /// What to write, and to which file below /proc/self/attr.
     pub exec_label: Option<(&'static str, String)>,
+    /// Whether the runtime sets limits and priorities: from a user namespace of its own the process
+    /// may not raise them.
+    pub limits_by_runtime: bool,
     /// Where it runs, if `exec` makes it.
     pub affinity: Affinity,
 }
@@ -47,8 +50,13 @@ pub struct MemoryPolicy {
     pub nodes: Vec<u64>,
 }
 
-/// Plans the program.
-pub fn plan(process: config::Process, host: &Host, problems: &mut Problems) -> Process {
+/// Plans the program. `has_user`: whether in a user namespace that is not the runtime's.
+pub fn plan(
+    process: config::Process,
+    host: &Host,
+    has_user: bool,
+    problems: &mut Problems,
+) -> Process {
     if process.args.is_empty() {
         problems.add("/process/args", "must have at least one entry");
     }
@@ -66,6 +74,8 @@ pub fn plan(process: config::Process, host: &Host, problems: &mut Problems) -> P
         problems.add("/process/oomScoreAdj", "must be from -1000 to 1000");
     }
     let capabilities = process.capabilities.as_ref();
+    // Its root has all of them there.
+    let permitted = if has_user { u64::MAX } else { host.permitted };
     Process {
         env: plan_env(process.env, problems),
         cwd: process.cwd,
@@ -78,8 +88,9 @@ pub fn plan(process: config::Process, host: &Host, problems: &mut Problems) -> P
         io_priority: process.io_priority.as_ref().map(|wanted| plan_io_priority(wanted, problems)),
         affinity: affinity::plan(process.exec_cpu_affinity.as_ref(), problems),
         exec_label: plan_label(process.apparmor_profile, process.selinux_label, host, problems),
-        credentials: credentials::plan(process.user, capabilities, host.permitted, problems),
+        credentials: credentials::plan(process.user, capabilities, permitted, problems),
         args: process.args,
+        limits_by_runtime: has_user,
     }
 }
 

@@ -116,9 +116,11 @@ pub struct Mount {
     #[serde(deserialize_with = "nullable")]
     pub options: Vec<String>,
     /// For an id-mapped mount.
-    pub uid_mappings: Option<IgnoredAny>,
+    #[serde(deserialize_with = "nullable")]
+    pub uid_mappings: Vec<IdMapping>,
     /// For an id-mapped mount.
-    pub gid_mappings: Option<IgnoredAny>,
+    #[serde(deserialize_with = "nullable")]
+    pub gid_mappings: Vec<IdMapping>,
 }
 
 /// config.md, "Process".
@@ -314,9 +316,11 @@ pub struct Linux {
     #[serde(deserialize_with = "nullable")]
     pub namespaces: Vec<Namespace>,
     /// User ids inside and outside.
-    pub uid_mappings: Option<IgnoredList>,
+    #[serde(deserialize_with = "nullable")]
+    pub uid_mappings: Vec<IdMapping>,
     /// Group ids inside and outside.
-    pub gid_mappings: Option<IgnoredList>,
+    #[serde(deserialize_with = "nullable")]
+    pub gid_mappings: Vec<IdMapping>,
     /// Offsets of the clocks `monotonic` and `boottime`.
     #[serde(deserialize_with = "nullable")]
     pub time_offsets: BTreeMap<String, TimeOffset>,
@@ -356,10 +360,18 @@ pub struct Linux {
     pub personality: Option<Personality>,
 }
 
-/// A list of which only the length counts.
-#[derive(Debug, Deserialize)]
-#[serde(transparent)]
-pub struct IgnoredList(pub Vec<IgnoredAny>);
+/// config-linux.md, "User namespace mappings": so many ids from these on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+pub struct IdMapping {
+    /// The first id in the user namespace.
+    #[serde(rename = "containerID")]
+    pub container: u32,
+    /// The first id in the runtime's user namespace.
+    #[serde(rename = "hostID")]
+    pub host: u32,
+    /// How many.
+    pub size: u32,
+}
 
 /// config-linux.md, "Namespaces".
 #[derive(Debug, Deserialize)]

@@ -128,8 +128,14 @@ pub fn no_new_privs() -> Result<()> {
 pub fn become_user(uid: u32, gid: u32, groups: &[u32]) -> Result<()> {
     // The C library's functions would do it in every thread, with a dozen calls each; there is one.
     // SAFETY: the kernel reads as many ids as the length says.
-    Errno::result(unsafe { libc::syscall(libc::SYS_setgroups, groups.len(), groups.as_ptr()) })
-        .call(|| format!("setgroups({groups:?})"))?;
+    match Errno::result(unsafe {
+        libc::syscall(libc::SYS_setgroups, groups.len(), groups.as_ptr())
+    }) {
+        // In a user namespace of an ordinary user groups cannot be dropped, or one that is denied
+        // something could gain it (user_namespaces(7), "/proc/PID/setgroups").
+        Err(Errno::EPERM) if groups.is_empty() => {}
+        other => other.map(drop).call(|| format!("setgroups({groups:?})"))?,
+    }
     // SAFETY: numbers.
     Errno::result(unsafe { libc::syscall(libc::SYS_setresgid, gid, gid, gid) })
         .call(|| format!("setresgid({gid})"))?;

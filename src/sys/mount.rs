@@ -39,6 +39,8 @@ pub mod attribute {
     pub const STRICTATIME: u64 = 0x20;
     /// Access times of directories are never updated.
     pub const NODIRATIME: u64 = 0x80;
+    /// Files belong to others here than on the filesystem (5.12).
+    pub const IDMAP: u64 = 0x10_0000;
     /// Symbolic links are not followed (5.10).
     pub const NOSYMFOLLOW: u64 = 0x20_0000;
 }
@@ -254,6 +256,16 @@ pub fn mount_setattr(mount: BorrowedFd<'_>, attr: &MountAttr, recursive: bool) -
         libc::syscall(libc::SYS_mount_setattr, fd, c"".as_ptr(), flags, &raw const *attr, size)
     };
     Errno::result(result).map(drop).call(|| format!("mount_setattr({fd}, {attr:x?})"))
+}
+
+/// Gives the files of a detached mount to others: to whom a user namespace maps their owners.
+///
+/// # Errors
+/// EINVAL if the filesystem cannot; EPERM without CAP_SYS_ADMIN over the filesystem.
+pub fn map_ids(mount: BorrowedFd<'_>, user: BorrowedFd<'_>, recursive: bool) -> Result<()> {
+    let userns_fd = u64::try_from(user.as_raw_fd()).expect("descriptors are not negative");
+    let attr = MountAttr { userns_fd, ..MountAttr::new(attribute::IDMAP, 0) };
+    mount_setattr(mount, &attr, recursive)
 }
 
 /// Attaches a mount to the file of another descriptor.

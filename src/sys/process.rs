@@ -11,6 +11,7 @@ use crate::error::{Call, Error, Result};
 
 /// New time namespace. Not for clone3 here: the offsets must be written before anyone is in it.
 pub const CLONE_NEWTIME: u64 = 0x80;
+const CLONE_PARENT: u64 = 0x8000;
 const CLONE_PIDFD: u64 = 0x1000;
 const CLONE_INTO_CGROUP: u64 = 0x2_0000_0000;
 
@@ -36,12 +37,25 @@ pub struct Child {
 /// # Errors
 /// Those of clone3(2): EPERM without CAP_SYS_ADMIN, ENOSPC at a limit of namespaces.
 pub fn clone3(namespaces: u64, cgroup: Option<BorrowedFd<'_>>) -> Result<Cloned> {
+    start(namespaces, libc::SIGCHLD, cgroup)
+}
+
+/// Starts a process in new namespaces that is not this one's child, but its parent's.
+///
+/// # Errors
+/// As [`clone3`].
+pub fn clone_sibling(namespaces: u64) -> Result<Cloned> {
+    // It ends with the signal that this process ends with (clone(2), CLONE_PARENT).
+    start(namespaces | CLONE_PARENT, 0, None)
+}
+
+fn start(flags: u64, exit_signal: libc::c_int, cgroup: Option<BorrowedFd<'_>>) -> Result<Cloned> {
     let mut pidfd: RawFd = -1;
     // SAFETY: `clone_args` is plain data, for which all zero bytes are a value.
     let mut args: libc::clone_args = unsafe { std::mem::zeroed() };
-    args.flags = namespaces | CLONE_PIDFD;
+    args.flags = flags | CLONE_PIDFD;
     args.pidfd = &raw mut pidfd as u64;
-    args.exit_signal = libc::SIGCHLD as u64;
+    args.exit_signal = exit_signal as u64;
     if let Some(cgroup) = cgroup {
         args.flags |= CLONE_INTO_CGROUP;
         args.cgroup = u64::try_from(cgroup.as_raw_fd()).expect("descriptors are not negative");
@@ -290,16 +304,18 @@ pub fn execve(path: &CString, args: &[CString], env: &[CString]) -> Errno {
     }
 }
 
-/// Sets a resource limit by its number (getrlimit(2)); u64::MAX is no limit.
+/// Sets a resource limit of a process, 0 for this one, by its number (getrlimit(2)); u64::MAX is no
+/// limit.
 ///
 /// # Errors
 /// EPERM for raising a hard limit without CAP_SYS_RESOURCE; EINVAL for soft above hard.
-pub fn set_rlimit(resource: u32, soft: u64, hard: u64) -> Result<()> {
+pub fn set_rlimit(pid: i32, resource: u32, soft: u64, hard: u64) -> Result<()> {
     let limit = libc::rlimit { rlim_cur: soft, rlim_max: hard };
-    // SAFETY: a live structure that the kernel only reads.
-    Errno::result(unsafe { libc::setrlimit(resource as _, &raw const limit) })
+    let none = std::ptr::null_mut();
+    // SAFETY: a live structure that the kernel only reads, and no place for the old limit.
+    Errno::result(unsafe { libc::prlimit(pid, resource as _, &raw const limit, none) })
         .map(drop)
-        .call(|| format!("setrlimit({resource}, {soft}, {hard})"))
+        .call(|| format!("prlimit({pid}, {resource}, {soft}, {hard})"))
 }
 
 /// Sets the execution domain (personality(2)).
@@ -343,11 +359,11 @@ pub struct SchedulerAttr {
     pub period: u64,
 }
 
-/// Sets the scheduling of this process.
+/// Sets the scheduling of a process, 0 for this one.
 ///
 /// # Errors
 /// EPERM for more than its limits allow; EINVAL for values that contradict each other.
-pub fn sched_setattr(attr: &SchedulerAttr) -> Result<()> {
+pub fn sched_setattr(pid: i32, attr: &SchedulerAttr) -> Result<()> {
     #[repr(C)]
     struct Sized {
         size: u32,
@@ -362,9 +378,9 @@ pub fn sched_setattr(attr: &SchedulerAttr) -> Result<()> {
     let size = size_of::<Sized>() as u32;
     let sized = Sized { size, policy, flags, nice, priority, deadline };
     // SAFETY: a live structure, whose size it states, that the kernel only reads.
-    Errno::result(unsafe { libc::syscall(libc::SYS_sched_setattr, 0, &raw const sized, 0) })
+    Errno::result(unsafe { libc::syscall(libc::SYS_sched_setattr, pid, &raw const sized, 0) })
         .map(drop)
-        .call(|| format!("sched_setattr({attr:?})"))
+        .call(|| format!("sched_setattr({pid}, {attr:?})"))
 }
 
 /// Sets the processors that this process may run on, a bit each.
@@ -379,17 +395,17 @@ pub fn sched_setaffinity(processors: &[u64]) -> Result<()> {
         .call(|| format!("sched_setaffinity({processors:x?})"))
 }
 
-/// Sets the input/output priority of this process: class 1 to 3, level 0 to 7 (ioprio_set(2)).
+/// Sets the input/output priority of a process, 0 for this one: class 1 to 3, level 0 to 7 (ioprio_set(2)).
 ///
 /// # Errors
 /// EPERM for the real-time class without CAP_SYS_ADMIN or CAP_SYS_NICE.
-pub fn ioprio_set(class: u32, level: u32) -> Result<()> {
+pub fn ioprio_set(pid: i32, class: u32, level: u32) -> Result<()> {
     const IOPRIO_WHO_PROCESS: u32 = 1;
     let value = class << 13 | level;
     // SAFETY: three numbers.
-    Errno::result(unsafe { libc::syscall(libc::SYS_ioprio_set, IOPRIO_WHO_PROCESS, 0, value) })
+    Errno::result(unsafe { libc::syscall(libc::SYS_ioprio_set, IOPRIO_WHO_PROCESS, pid, value) })
         .map(drop)
-        .call(|| format!("ioprio_set({class}, {level})"))
+        .call(|| format!("ioprio_set({pid}, {class}, {level})"))
 }
 
 /// Sets the NUMA memory policy of this process: a mode with its flags, and a mask of nodes.

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::fs;
 
 use hull::plan::hooks::by_kind;
-use hull::plan::mount_options::{Effect, WORDS};
+use hull::plan::mount_options::WORDS;
 use hull::plan::namespaces::TYPES;
 use hull::plan::process::{MODE_FLAGS, MODES};
 use hull::spec::config;
@@ -219,9 +219,14 @@ fn mount(mount: config::Mount) -> Value {
         "source": source,
         "type": kind,
         "options": options,
-        "uidMappings": uid_mappings.map(|_| "set"),
-        "gidMappings": gid_mappings.map(|_| "set"),
+        "uidMappings": id_mappings(uid_mappings),
+        "gidMappings": id_mappings(gid_mappings),
     })
+}
+
+fn id_mappings(list: Vec<config::IdMapping>) -> Vec<Value> {
+    let one = |config::IdMapping { container, host, size }| json!({ "containerID": container, "hostID": host, "size": size });
+    list.into_iter().map(one).collect()
 }
 
 fn process_value(process: config::Process) -> Value {
@@ -316,8 +321,8 @@ fn linux_value(linux: config::Linux) -> Value {
         .map(|config::Personality { domain, flags }| json!({ "domain": domain, "flags": flags }));
     json!({
         "namespaces": namespaces.into_iter().map(namespace).collect::<Vec<_>>(),
-        "uidMappings": uid_mappings.map(|list| list.0.len()),
-        "gidMappings": gid_mappings.map(|list| list.0.len()),
+        "uidMappings": id_mappings(uid_mappings),
+        "gidMappings": id_mappings(gid_mappings),
         "timeOffsets": time_offsets.into_iter().map(offset).collect::<Map<_, _>>(),
         "devices": devices.into_iter().map(device).collect::<Vec<_>>(),
         "netDevices": net_devices.into_iter().map(net_device).collect::<Map<_, _>>(),
@@ -359,15 +364,12 @@ fn as_oci_spec_reads(text: &str) -> Value {
     for offset in offsets.into_iter().flat_map(Map::values_mut) {
         default(Some(offset), &[("secs", json!(0)), ("nanosecs", json!(0))]);
     }
+    default(spec.pointer_mut("/linux"), &[("uidMappings", json!([])), ("gidMappings", json!([]))]);
     for mount in list(spec.pointer_mut("/mounts")) {
-        replace(mount.pointer_mut("/uidMappings"), |_| json!("set"));
-        replace(mount.pointer_mut("/gidMappings"), |_| json!("set"));
+        default(Some(mount), &[("uidMappings", json!([])), ("gidMappings", json!([]))]);
     }
     for pointer in ["/process/execCPUAffinity", "/linux/intelRdt", "/linux/seccomp"] {
         replace(spec.pointer_mut(pointer), |_| json!("set"));
-    }
-    for pointer in ["/linux/uidMappings", "/linux/gidMappings"] {
-        replace(spec.pointer_mut(pointer), |list| json!(list.as_array().map(Vec::len)));
     }
     spec
 }
@@ -451,8 +453,7 @@ fn features_are_what_the_plan_can_do() {
     let hooks = by_kind(&nothing).map(|(kind, _)| kind.to_owned());
     assert_eq!(features.hooks().as_deref(), Some(&hooks[..]));
 
-    let words = WORDS.iter().filter(|(_, effect)| *effect != Effect::IdMap);
-    let words: Vec<String> = words.map(|(word, _)| (*word).to_owned()).collect();
+    let words: Vec<String> = WORDS.iter().map(|(word, _)| (*word).to_owned()).collect();
     assert_eq!(features.mount_options().as_ref(), Some(&words));
 
     let linux = features.linux().as_ref().expect("this runtime is for Linux");
@@ -481,13 +482,10 @@ fn features_do_not_promise_what_is_refused() {
     let linux = features.linux().as_ref().expect("this runtime is for Linux");
     let refused = fs::read_to_string(folder().join("wrong.txt")).expect("wrong.json has a text");
     let is_refused = |pointer: &str| refused.contains(&format!("{pointer}: not supported yet\n"));
-    let idmap =
-        linux.mount_extensions().as_ref().and_then(|it| it.idmap().as_ref()?.enabled().to_owned());
     for (pointer, enabled) in [
         ("/linux/seccomp", linux.seccomp().as_ref().and_then(|it| *it.enabled())),
         ("/linux/intelRdt", linux.intel_rdt().as_ref().and_then(|it| *it.enabled())),
         ("/linux/netDevices", linux.net_devices().as_ref().and_then(|it| *it.enabled())),
-        ("/mounts/8/uidMappings", idmap),
     ] {
         assert_eq!(enabled, Some(!is_refused(pointer)), "{pointer}");
     }

@@ -43,7 +43,6 @@ table!(Root, Busybox;
     an_id_of_every_allowed_character_is_accepted,
     a_very_long_id_is_refused,
     seccomp_is_refused_as_not_supported[Hull("runc has it")],
-    a_user_namespace_is_refused_as_not_supported[Hull("runc has it")],
     other_later_properties_are_refused_as_not_supported[Hull("runc 1.1.5 ignores them")],
     empty_later_properties_are_accepted,
     an_apparmor_profile_needs_a_host_with_apparmor[NoFile("/sys/kernel/security/apparmor")],
@@ -408,14 +407,6 @@ fn unsupported(pointer: &str, value: serde_json::Value) {
 
 fn seccomp_is_refused_as_not_supported() {
     unsupported("/linux/seccomp", json!({"defaultAction": "SCMP_ACT_ALLOW"}));
-}
-
-fn a_user_namespace_is_refused_as_not_supported() {
-    let mapping = json!([{"containerID": 0, "hostID": 100_000, "size": 65536}]);
-    let bundle = Bundle::new().set("/linux/namespaces/-", json!({"type": "user"}));
-    let bundle =
-        bundle.set("/linux/uidMappings", mapping.clone()).set("/linux/gidMappings", mapping);
-    let _ = refused(&bundle).names("not supported yet");
 }
 
 fn other_later_properties_are_refused_as_not_supported() {

@@ -39,6 +39,7 @@ mod security;
 mod syntax;
 mod terminal;
 mod update;
+mod user;
 
 use libtest_mimic::Arguments;
 
@@ -76,6 +77,7 @@ fn main() {
         syntax::TABLE,
         terminal::TABLE,
         update::TABLE,
+        user::TABLE,
     ]);
     let conclusion = libtest_mimic::run(&arguments, trials);
     template.remove();

@@ -28,6 +28,12 @@ pub fn remember(cgroup: &Cgroup) -> state::Cgroup {
     state::Cgroup { made: !Path::new(&directory).exists(), directory }
 }
 
+/// Whether the cgroup cannot be made for want of privileges.
+#[must_use]
+pub fn is_denied(error: &Error) -> bool {
+    matches!(error.errno(), Some(Errno::EACCES | Errno::EPERM | Errno::EROFS))
+}
+
 /// Makes the cgroup, with every directory that is missing, and opens it. One that is there already
 /// must be unused, and is not the container's to remove. It is locked as long as it is open: of two
 /// containers that want it at once, the second finds it locked, or not empty.

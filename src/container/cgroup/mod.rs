@@ -23,7 +23,7 @@ use nix::errno::Errno;
 use crate::error::Result;
 use crate::plan::cgroup::Cgroup;
 use crate::plan::resources::Resources;
-pub use fs::{make, remember, remove};
+pub use fs::{is_denied, make, remember, remove};
 pub use processes::{kill, list, signal, wait_empty};
 
 /// Gives an open cgroup its controllers, its limits and its owner, before a process is in it.
