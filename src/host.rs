@@ -223,3 +223,28 @@ fn rootfs(spec: &Spec, bundle: &str) -> std::result::Result<String, String> {
     }
     Ok(path)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_controller_that_is_not_in_version_2_is_somewhere_else() {
+        let cgroups = "#subsys_name\thierarchy\tnum_cgroups\tenabled\n\
+                       cpu\t2\t10\t1\nblkio\t3\t1\t1\nmemory\t0\t1\t0\npids\t0\t1\t1\n";
+        let mounts = "22 1 0:20 / /sys/fs/cgroup ro - tmpfs tmpfs ro\n\
+                      23 22 0:21 / /sys/fs/cgroup/cpu,cpuacct rw shared:5 - cgroup cgroup rw,cpu,cpuacct\n";
+        let version1 = |mount: &str| Some(Where::Version1(Some(mount.to_owned())));
+        let controllers = elsewhere(cgroups, mounts);
+        for (name, expected) in [
+            ("cpu", version1("/sys/fs/cgroup/cpu,cpuacct")),
+            ("io", Some(Where::Version1(None))),
+            ("memory", Some(Where::Disabled)),
+            ("pids", Some(Where::Withheld)),
+            ("blkio", None),
+            ("misc", None),
+        ] {
+            assert_eq!(controllers.get(name), expected.as_ref(), "{name}");
+        }
+    }
+}

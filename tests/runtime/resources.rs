@@ -325,8 +325,8 @@ fn a_controller_in_version_1_is_named_with_its_mount() {
 
 fn no_limit_needs_no_controller() {
     let memory = json!({"limit": -1, "swap": -1, "reservation": 0});
-    let resources = json!({"memory": memory, "pids": {"limit": -1}, "cpu": {"quota": -1},
-        "blockIO": {"weight": 0}});
+    let resources = json!({"memory": memory, "pids": {"limit": -1},
+        "cpu": {"quota": -1, "shares": 1024}, "blockIO": {"weight": 0}});
     let _ = with(resources).run().ok();
 }
 

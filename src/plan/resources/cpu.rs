@@ -3,6 +3,9 @@
 use super::{Draft, Missing};
 use crate::spec::resources::Cpu;
 
+/// What every cgroup has.
+const DEFAULT_WEIGHT: u64 = 100;
+
 /// Plans cpu.idle, cpu.weight, cpu.max.burst, cpu.max, cpuset.cpus and cpuset.mems.
 pub fn plan(cpu: &Cpu, draft: &mut Draft<'_>) {
     // Before the weight: an idle cgroup has none that could be written.
@@ -18,7 +21,12 @@ pub fn plan(cpu: &Cpu, draft: &mut Draft<'_>) {
             let place = format!("{}/cpu/shares", draft.base);
             draft.problems.warn(place, "not used: with idle 1 the weight is the lowest");
         }
-        Some(shares) => draft.set("/cpu/shares", "cpu.weight", weight(shares)),
+        Some(shares) => {
+            let weight = weight(shares);
+            // containerd writes the default into every config: it needs no file.
+            let missing = if weight == DEFAULT_WEIGHT { Missing::Skip } else { Missing::Refuse };
+            draft.set_if_there("/cpu/shares", "cpu.weight", weight, missing);
+        }
         None => {}
     }
     plan_bandwidth(cpu, draft);
