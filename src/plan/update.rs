@@ -21,8 +21,7 @@ pub struct Now {
     pub memory_in_use: Option<u64>,
 }
 
-/// Plans an update: what to write, in this order, and what should be said of it. The devices are left
-/// out: engines repeat those of the config, and somebody else may have added to them since (runc).
+/// Plans an update: what to write, in this order, and what should be said of it.
 ///
 /// # Errors
 /// Everything that is wrong, in one error.
@@ -32,7 +31,6 @@ pub fn plan(
     controllers: &Controllers,
 ) -> Result<(Resources, Vec<String>)> {
     let mut problems = Problems::default();
-    from.devices.clear();
     if let Some(cpu) = &mut from.cpu {
         complete_cpu(cpu, now);
     }

@@ -29,6 +29,7 @@ table!(Root, Busybox;
     in_a_user_namespace_rules_that_deny_are_an_error[Hull("runc ignores them there")],
     a_cgroup_that_stays_loses_the_rules[Hull("runc 1.1.5 removes it"), Program("bpftool")],
     a_cgroup_that_stays_gets_the_rules_of_the_next_container[Hull("runc 1.1.5 removes it")],
+    an_update_puts_other_rules_in_their_place[Hull("runc leaves devices out of an update"), Program("bpftool")],
     what_the_kernel_was_given_goes_with_the_container[Program("bpftool")],
     five_hundred_containers_one_after_another_leave_nothing[Program("bpftool")],
     a_hundred_containers_at_once_leave_nothing[Program("bpftool")],
@@ -206,6 +207,33 @@ fn a_cgroup_that_stays_gets_the_rules_of_the_next_container() {
     container.ended();
     let second = with_rules(json!([deny_all(), allow_it("r")]));
     allows(&second.set("/linux/cgroupsPath", path.as_str()));
+}
+
+fn update(bundle: &Bundle, rules: Value) {
+    let path = bundle.beside("resources.json");
+    fs::write(&path, json!({"devices": rules}).to_string()).expect("write");
+    let _ = bundle.operate(&["update", "--resources", path.to_str().expect("UTF-8")]).ok();
+}
+
+fn an_update_puts_other_rules_in_their_place() {
+    for (before, after, programs, expected) in [
+        (json!([deny_all()]), json!([allow_it("r")]), 1, "No such device"),
+        (json!([allow_it("r")]), json!([deny_all()]), 1, "not permitted"),
+        (json!([{"allow": true}]), json!([deny_all()]), 1, "not permitted"),
+        (json!([deny_all()]), json!([{"allow": true}]), 0, "No such device"),
+    ] {
+        let bundle = with_rules(before).script("mknod /tmp/k c 240 77; (: < /tmp/k) 2> /said");
+        let container = bundle.create();
+        let path = path_of(container.pid);
+        let old = attached(&path);
+        update(&bundle, after);
+        let new = attached(&path);
+        assert_eq!(new.len(), programs);
+        assert!(old.iter().all(|id| !new.contains(id)), "{old:?} and {new:?}");
+        container.start().ended();
+        let said = bundle.read("said");
+        assert!(said.contains(expected), "{said}");
+    }
 }
 
 fn what_the_kernel_was_given_goes_with_the_container() {

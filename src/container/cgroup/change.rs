@@ -3,15 +3,15 @@
 
 use std::fs::File;
 use std::io::Read;
-use std::os::fd::BorrowedFd;
+use std::os::fd::{AsFd, BorrowedFd};
 
 use nix::errno::Errno;
 use nix::fcntl::{OFlag, openat};
 use nix::sys::stat::Mode;
 
 use super::settings::{self, write};
-use super::{controllers, errno};
-use crate::error::{Error, Result};
+use super::{controllers, devices, errno};
+use crate::error::{Context, Error, Result};
 use crate::plan::cgroup::Cgroup;
 use crate::plan::resources::{Missing, Resources, Setting};
 use crate::plan::update::Now;
@@ -43,6 +43,9 @@ pub fn now(cgroup: BorrowedFd<'_>) -> Result<Now> {
 /// be written back.
 pub fn change(cgroup: BorrowedFd<'_>, of: &Cgroup, plan: &Resources) -> Result<()> {
     controllers::enable(cgroup, of, &plan.controllers())?;
+    // What may go wrong with the rules goes wrong before anything is changed.
+    let has_rules = plan.devices.are_asked_for;
+    let rules = if has_rules { devices::load(&plan.devices).context(|| "/devices")? } else { None };
     let mut before = Vec::new();
     for setting in &plan.settings {
         before.push(
@@ -51,8 +54,12 @@ pub fn change(cgroup: BorrowedFd<'_>, of: &Cgroup, plan: &Resources) -> Result<(
     }
     let mut written = Vec::new();
     let result = settings::write_each(cgroup, &plan.settings, |index| written.push(index));
-    let Err((setting, errno)) = result else { return Ok(()) };
-    let mut error = settings::wrong("", &of.directory, &setting, errno);
+    let result = match result {
+        Err((setting, errno)) => Err(settings::wrong("", &of.directory, &setting, errno)),
+        Ok(()) if has_rules => devices::replace(cgroup, rules.as_ref().map(AsFd::as_fd)),
+        Ok(()) => Ok(()),
+    };
+    let Err(mut error) = result else { return Ok(()) };
     // The last one first: what had to grow first has to shrink last.
     for (file, value) in written.into_iter().rev().flat_map(|index| &before[index]) {
         if let Err(errno) = write(cgroup, file, value) {

@@ -55,19 +55,20 @@ pub fn attach(cgroup: BorrowedFd<'_>, program: BorrowedFd<'_>, is_new: bool) -> 
     attach_device_program(cgroup, program, old.as_ref().map(AsFd::as_fd))
 }
 
-/// Puts other rules in the place of those of a cgroup, in one step: at no time are all devices
-/// allowed, or none.
+/// Puts a program in the place of ours, or `None`, in one step: at no time are all devices allowed, or
+/// none. Where ours is not there and others are, somebody has put his own in its place, as the tools
+/// for graphics cards do, and it is left to him.
 ///
 /// # Errors
-/// As [`load`]; those of bpf(2).
-pub fn replace(cgroup: BorrowedFd<'_>, rules: &Rules) -> Result<()> {
-    let old = find(cgroup)?;
-    match (load(rules)?, old) {
-        (Some(new), old) => {
-            attach_device_program(cgroup, new.as_fd(), old.as_ref().map(AsFd::as_fd))
+/// Those of bpf(2).
+pub fn replace(cgroup: BorrowedFd<'_>, new: Option<BorrowedFd<'_>>) -> Result<()> {
+    match (new, find(cgroup)?) {
+        (Some(new), Some(old)) => attach_device_program(cgroup, new, Some(old.as_fd())),
+        (Some(new), None) if device_programs(cgroup)?.is_empty() => {
+            attach_device_program(cgroup, new, None)
         }
         (None, Some(old)) => detach_device_program(cgroup, old.as_fd()),
-        (None, None) => Ok(()),
+        (_, None) => Ok(()),
     }
 }
 

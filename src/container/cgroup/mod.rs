@@ -20,7 +20,7 @@ use std::os::fd::BorrowedFd;
 
 use nix::errno::Errno;
 
-use crate::error::Result;
+use crate::error::{Context, Result};
 use crate::plan::cgroup::Cgroup;
 use crate::plan::resources::Resources;
 pub use fs::{is_denied, make, remember, remove};
@@ -31,7 +31,8 @@ pub use processes::{kill, list, signal, wait_empty};
 /// # Errors
 /// That a controller cannot be had; what the kernel refuses, with its place in the config.
 pub fn set_up(cgroup: BorrowedFd<'_>, plan: &Cgroup, resources: &Resources) -> Result<()> {
-    controllers::enable(cgroup, plan, &resources.controllers())?;
+    controllers::enable(cgroup, plan, &resources.controllers())
+        .context(|| "config.json: /linux/resources")?;
     settings::write_all(cgroup, &plan.directory, &resources.settings)?;
     match plan.owner {
         Some(owner) => delegation::give(cgroup, &plan.directory, owner),

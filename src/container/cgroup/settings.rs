@@ -68,11 +68,11 @@ fn write_instead(
 pub(super) fn wrong(document: &str, path: &str, setting: &Setting, errno: Errno) -> Error {
     let Setting { origin, file, value, .. } = setting;
     let error = Error::from_call(format!("write(\"{path}/{file}\", {value:?})"), errno);
-    let hint = match errno {
-        Errno::ENOENT => "this kernel has no such file in a cgroup: ",
-        _ => "",
+    let error = match errno {
+        Errno::ENOENT => error.context("this kernel has no such file in a cgroup"),
+        _ => error,
     };
-    error.context(format!("{hint}{document}{origin}"))
+    error.context(format!("{document}{origin}"))
 }
 
 /// Writes one value: the kernel takes it whole or not at all.
