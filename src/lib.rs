@@ -16,7 +16,8 @@
 //! - the question: [`cli`], [`bundle`], [`spec`], [`host`];
 //! - the answer: [`plan`], which is pure;
 //! - the deed: [`ops`] by operation ([`ops::create`] is the story to read first, [`ops::exec`] the
-//!   second one), [`container`] by part of the container, [`sync`] between the two processes;
+//!   second one), [`container`] by part of the container, [`sync`] between the two processes,
+//!   [`dbus`] to systemd;
 //! - the memory: [`state`], [`lifecycle`];
 //! - the kernel: [`sys`];
 //! - and [`error`], [`log`].
@@ -44,6 +45,7 @@
 pub mod bundle;
 pub mod cli;
 pub mod container;
+pub mod dbus;
 pub mod error;
 pub mod host;
 pub mod lifecycle;
