@@ -8,6 +8,7 @@ use nix::sys::stat::{SFlag, lstat};
 use nix::unistd::{getegid, geteuid};
 
 use crate::error::Result;
+use crate::plan::cgroup::Manager;
 use crate::spec::config::Spec;
 use crate::sys::ids;
 use crate::sys::mount::filesystem_magic;
@@ -40,6 +41,9 @@ pub struct Host {
     /// the own one has processes, so it could not hand out controllers (cgroup-v2.rst,
     /// "No Internal Process Constraint").
     pub parent_cgroup: String,
+    /// The user whose service manager makes scopes; `None` is the system's. Asked only if systemd
+    /// makes the cgroup.
+    pub user_of_services: Option<u32>,
     /// Whether AppArmor is enabled. Asked only if the config has a profile.
     pub has_apparmor: bool,
     /// Whether SELinux is enabled. Asked only if the config has a label.
@@ -75,6 +79,7 @@ impl Default for Host {
             cgroup_mount: None,
             controllers: Controllers::new(),
             parent_cgroup: "/".to_owned(),
+            user_of_services: None,
             has_apparmor: false,
             has_selinux: false,
             rootfs: Ok("/rootfs".to_owned()),
@@ -87,7 +92,7 @@ impl Host {
     ///
     /// # Errors
     /// Those of capget(2); what is wrong with the rootfs is for the plan.
-    pub fn ask(spec: &Spec, bundle: &str) -> Result<Self> {
+    pub fn ask(spec: &Spec, bundle: &str, manager: Manager) -> Result<Self> {
         let permitted = ids::permitted()?;
         let process = spec.process.as_ref();
         let is_set = |text: Option<&String>| text.is_some_and(|text| !text.is_empty());
@@ -108,6 +113,7 @@ impl Host {
                 .map(|mount| controllers(mount, has_limits))
                 .unwrap_or_default(),
             parent_cgroup: if is_absolute { String::new() } else { parent_cgroup() },
+            user_of_services: if manager == Manager::Systemd { user_of_services() } else { None },
             has_apparmor: apparmor && has_apparmor(),
             has_selinux: selinux && has_selinux(),
             rootfs: rootfs(spec, bundle),
@@ -137,6 +143,21 @@ pub fn cgroup_mount() -> Option<&'static str> {
         let magic = open_directory(path).and_then(filesystem_magic);
         magic.is_ok_and(|magic| magic == CGROUP2_MAGIC)
     })
+}
+
+/// Who calls is the user of a session, or the root of a user namespace that he made (podman, which
+/// keeps his name in USER). The root of another one, as of a system in a container, has the system's.
+fn user_of_services() -> Option<u32> {
+    let own = geteuid().as_raw();
+    let map = std::fs::read_to_string("/proc/self/uid_map").unwrap_or_default();
+    let first: Vec<&str> = map.split_whitespace().take(3).collect();
+    let is_of_user = match first[..] {
+        _ if own != 0 => true,
+        ["0", "0", "4294967295"] => false,
+        _ => std::env::var("USER").is_ok_and(|user| !["", "root"].contains(&user.as_str())),
+    };
+    let outside = first.get(1).and_then(|uid| uid.parse().ok());
+    is_of_user.then(|| outside.filter(|_| own == 0).unwrap_or(own))
 }
 
 /// Those that cgroup v2 has at its mount; with `all` also where the others are.

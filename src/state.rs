@@ -71,6 +71,21 @@ pub struct Cgroup {
     pub directory: String,
     /// Whether it was made for this container; else it was there before, and stays.
     pub made: bool,
+    /// The scope that it is, if systemd made it.
+    #[serde(default)]
+    pub scope: Option<Scope>,
+}
+
+/// What `update` and `delete` have to know of a scope.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Scope {
+    /// The name of the unit.
+    pub unit: String,
+    /// The user whose service manager made it, if it was not that of the system.
+    pub user: Option<u32>,
+    /// The inode of the directory. systemd ends a scope with its last process: another one may have
+    /// the name then.
+    pub inode: u64,
 }
 
 /// The directory of `--root`.

@@ -2,7 +2,7 @@
 //! reader beside another one (`plan/oracle.rs`), the program of device rules (`plan/device_program.rs`),
 //! and properties on made-up input (`plan/random.rs`).
 //!
-//! Each `plan/*.json` has a `.txt` with its plan, or of one that is called `wrong-*` with all that
+//! Each `plan/*.json` (systemd makes the cgroup where it is in the name) has a `.txt` with its plan, or of one that is called `wrong-*` with all that
 //! is wrong in it. After a change that is meant, `HULL_BLESS=1 cargo test --test plan` writes the
 //! texts anew, to be read before they are committed; twice, if what `hull spec` writes has changed.
 
@@ -358,7 +358,9 @@ const CONTROLLERS: [&str; 8] = ["cpu", "cpuset", "hugetlb", "io", "memory", "mis
 fn host(name: &str) -> Host {
     let rootfs = "/bundle/rootfs".to_owned();
     if is_wrong(name) {
-        return Host { rootfs: Err(format!("{rootfs:?} is not a directory")), ..Host::default() };
+        let cgroup_mount = name.contains("systemd").then_some("/sys/fs/cgroup");
+        let rootfs = Err(format!("{rootfs:?} is not a directory"));
+        return Host { rootfs, cgroup_mount, ..Host::default() };
     }
     Host {
         is_privileged: true,
@@ -368,6 +370,7 @@ fn host(name: &str) -> Host {
         cgroup_mount: Some("/sys/fs/cgroup"),
         controllers: CONTROLLERS.map(|name| (name.to_owned(), Where::Here)).into(),
         parent_cgroup: "/user.slice".to_owned(),
+        user_of_services: name.ends_with("-user").then_some(1000),
         has_apparmor: true,
         has_selinux: true,
         rootfs: Ok(rootfs),
@@ -376,14 +379,15 @@ fn host(name: &str) -> Host {
 
 fn planned(name: &str, host: &Host) -> Result<Plan, String> {
     let spec = read(&folder().join(name).with_extension("json"))?;
-    plan_of(spec, host)
+    let manager = if name.contains("systemd") { Manager::Systemd } else { Manager::Cgroupfs };
+    plan_of(spec, manager, host)
 }
 
-fn plan_of(spec: Spec, host: &Host) -> Result<Plan, String> {
+fn plan_of(spec: Spec, cgroup_manager: Manager, host: &Host) -> Result<Plan, String> {
     let request = Request {
         id: "web",
         bundle: "/bundle",
-        cgroup_manager: Manager::Cgroupfs,
+        cgroup_manager,
         pivot: true,
         new_keyring: true,
         notify: None,

@@ -22,6 +22,8 @@
 //! Init dies with the runtime until the runtime has recorded it: first by the death signal, then,
 //! from Ready on, by the end of the connection. What create made, a failing create unmakes.
 
+mod birth;
+
 use std::convert::Infallible;
 use std::os::fd::{AsFd, OwnedFd};
 
@@ -29,10 +31,9 @@ use nix::sys::stat::{Mode, umask};
 
 use super::Global;
 use super::handover::{Sockets, write_pid_file};
-use super::inside::{clone_init, user_namespace};
+use super::inside::user_namespace;
 use super::undo::Undo;
 use crate::bundle;
-use crate::container::cgroup::membership;
 use crate::container::hooks::Surroundings;
 use crate::container::inherited::Inherited;
 use crate::container::mount::Opened;
@@ -128,7 +129,7 @@ pub fn build(global: &Global, options: &Options, start: Start) -> Result<Created
     // Hooks get no descriptor of the caller, and the program only those that are meant for it.
     process::close_on_exec_from(3)?;
     let bundle = bundle::read(options.bundle.as_deref().unwrap_or("."), options.config.as_deref())?;
-    let host = Host::ask(&bundle.spec, &bundle.path)?;
+    let host = Host::ask(&bundle.spec, &bundle.path, global.cgroup_manager)?;
     let notify = format!("{}/{id}/{NOTIFY}", global.root);
     let request = plan::Request {
         id,
@@ -162,30 +163,20 @@ pub fn build(global: &Global, options: &Options, start: Start) -> Result<Created
     // 2. The id.
     let directory = Root::make(&global.root)?.claim(id)?;
     let mut undo = Undo::new(directory, &plan, bundle.path);
-    undo.record.cgroup = plan.cgroup.as_ref().map(cgroup::remember);
+    undo.record.cgroup = plan.cgroup.as_ref().and_then(cgroup::remember);
     undo.directory().write(&undo.record)?;
     if plan.notify {
         undo.directory().make_notify()?;
     }
 
     // 3. The cgroup, with its limits: init is born into them.
-    let is_optional = plan.cgroup.as_ref().is_some_and(|cgroup| cgroup.is_optional);
-    let cgroup = match undo.record.cgroup.as_mut().map(cgroup::make).transpose() {
-        Err(error) if is_optional && cgroup::is_denied(&error) => {
-            undo.record.cgroup = None;
-            None
-        }
-        made => made.context(|| "config.json: /linux/cgroupsPath")?,
-    };
-    if let (Some(cgroup), Some(of)) = (&cgroup, &plan.cgroup) {
-        cgroup::set_up(cgroup.as_fd(), of, &plan.resources)?;
-    }
+    let mut cgroup = birth::make_cgroup(&mut plan, &mut undo)?;
 
     // 4. Init, in its namespaces and its cgroup.
     let fifo = (start == Start::Later).then(|| undo.directory().make_fifo()).transpose()?;
     let (ours, its) = socket::pair()?;
     let flags = plan.namespaces.clone_flags();
-    match clone_into(flags, &joined, cgroup.as_ref(), &plan)? {
+    match birth::clone_into(flags, &joined, cgroup.as_mut(), &plan)? {
         Cloned::Init => {
             // The lock of the directory is the runtime's alone.
             let record = undo.forget();
@@ -234,8 +225,8 @@ pub fn build(global: &Global, options: &Options, start: Start) -> Result<Created
     }
 
     // 10. What init could not have been born with, or have made the container with.
-    if let (Some(cgroup), Some(of)) = (&cgroup, &plan.cgroup) {
-        cgroup::settings::write_all(cgroup.as_fd(), &of.directory, &plan.resources.late)?;
+    if let Some(cgroup) = &cgroup {
+        birth::set_late_limits(cgroup, &plan, &undo)?;
         if let Some(rules) = &rules {
             cgroup::devices::attach(cgroup.as_fd(), rules.as_fd(), undo.made_cgroup())?;
         }
@@ -260,32 +251,6 @@ pub fn build(global: &Global, options: &Options, start: Start) -> Result<Created
     // It is known now: whoever deletes it need not wait for a `run` in the foreground.
     undo.directory().unlock()?;
     Ok(undo.keep(channel, master, relay))
-}
-
-/// Step 4: clone3(2), in other ways where it may not put the process into the cgroup.
-fn clone_into(
-    flags: u64,
-    joined: &[namespaces::Joined],
-    cgroup: Option<&OwnedFd>,
-    plan: &Plan,
-) -> Result<Cloned> {
-    let (Some(cgroup), Some(of)) = (cgroup.map(AsFd::as_fd), &plan.cgroup) else {
-        return clone_init(flags, joined, None);
-    };
-    match clone_init(flags, joined, Some(cgroup)) {
-        Err(error) if membership::is_refused(&error) => {
-            if membership::make_threaded(cgroup, of, &plan.resources)? {
-                return clone_init(flags, joined, Some(cgroup));
-            }
-            let stay = membership::Stay::begin(cgroup, of).map_err(|_| error)?;
-            let cloned = clone_init(flags, joined, None)?;
-            if let Cloned::Runtime(_) = cloned {
-                stay.end()?;
-            }
-            Ok(cloned)
-        }
-        other => other,
-    }
 }
 
 /// Step 7: network devices, then the hooks of the runtime namespace.

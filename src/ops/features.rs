@@ -8,6 +8,7 @@ use crate::plan::hooks::by_kind;
 use crate::plan::mount_options::WORDS;
 use crate::plan::namespaces::TYPES;
 use crate::plan::process::{MODE_FLAGS, MODES};
+use crate::plan::unit::annotations::PREFIX;
 use crate::spec::VERSION;
 use crate::spec::config::Hooks;
 
@@ -36,7 +37,7 @@ fn document() -> serde_json::Value {
             "namespaces": TYPES.map(|(word, _)| word),
             "capabilities": capabilities,
             "cgroup": {
-                "v1": false, "v2": true, "systemd": false, "systemdUser": false, "rdma": true,
+                "v1": false, "v2": true, "systemd": true, "systemdUser": false, "rdma": true,
             },
             "seccomp": { "enabled": false },
             "apparmor": { "enabled": true },
@@ -52,5 +53,6 @@ fn document() -> serde_json::Value {
         "annotations": {
             "org.opencontainers.hull.version": env!("CARGO_PKG_VERSION"),
         },
+        "potentiallyUnsafeConfigAnnotations": [PREFIX],
     })
 }

@@ -11,7 +11,7 @@ use super::Global;
 use super::pause::own_cgroup;
 use super::start::find;
 use crate::bundle;
-use crate::container::cgroup::change;
+use crate::container::cgroup::{change, systemd};
 use crate::error::{Call, Context, Error, Result};
 use crate::host;
 use crate::lifecycle::{Operation, check};
@@ -45,7 +45,8 @@ pub fn update(global: &Global, id: &str, from: From) -> Result<()> {
         From::File(path) => (read(&path).context(|| format!("--resources {path:?}"))?, Some(path)),
         From::Flags(resources) => (*resources, None),
     };
-    let directory = own_cgroup(&container)?.directory.clone();
+    let own = own_cgroup(&container)?;
+    let directory = own.directory.clone();
     let mount = host::cgroup_mount().ok_or_else(|| Error::new("this host has no cgroup v2"))?;
 
     let cgroup = open_path(&directory, OFlag::O_RDONLY | OFlag::O_DIRECTORY)?;
@@ -60,11 +61,13 @@ pub fn update(global: &Global, id: &str, from: From) -> Result<()> {
         global.log.write(Level::Warning, warning)?;
     }
     let controllers = plan.controllers().into_iter().map(str::to_owned).collect();
-    change::change(
-        cgroup.as_fd(),
-        &Cgroup { mount, directory, controllers, owner: None, is_optional: false },
-        &plan,
-    )
+    let (scope, is_optional) = (None, false);
+    let of = Cgroup { mount, directory, scope, controllers, owner: None, is_optional };
+    change::change(cgroup.as_fd(), &of, &plan)?;
+    match &own.scope {
+        Some(scope) => systemd::tell(scope, cgroup.as_fd(), plan.settings),
+        None => Ok(()),
+    }
 }
 
 /// Any file that can be read: a shell gives a pipe for `<(...)`.

@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use super::mounts::{Mount, Source};
 use super::namespaces::{CGROUP, Namespaces};
 use super::resources::Resources;
+use super::unit::{self, Property, Scope};
 use super::{Problems, Request};
 use crate::host::{Host, Where};
 use crate::sys::mount::attribute::RDONLY;
@@ -15,19 +16,21 @@ pub enum Manager {
     /// The runtime, in the cgroup filesystem.
     #[default]
     Cgroupfs,
-    /// systemd. Has its own issue.
+    /// systemd, as a scope.
     Systemd,
     /// Nobody: the container stays in the cgroup of who called.
     Disabled,
 }
 
 /// A cgroup of the unified hierarchy.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Cgroup {
     /// Where the hierarchy is mounted.
     pub mount: &'static str,
-    /// The absolute directory of the cgroup.
+    /// The absolute directory of the cgroup. Of a scope it is a guess, until systemd has made it.
     pub directory: String,
+    /// What systemd is asked for, if it is not the runtime that makes the cgroup.
+    pub scope: Option<Scope>,
     /// Those that it is to have: what limits need, and what counts for `events` and for engines.
     /// All of them are at the mount.
     pub controllers: Vec<String>,
@@ -52,13 +55,8 @@ pub fn plan(
     let pointer = "/linux/cgroupsPath";
     let path = path.unwrap_or_default();
     problems.check_text(pointer, path);
-    match request.cgroup_manager {
-        Manager::Disabled => return None,
-        Manager::Systemd => {
-            problems.add(pointer, "systemd as the manager of cgroups is not supported yet");
-            return None;
-        }
-        Manager::Cgroupfs => {}
+    if request.cgroup_manager == Manager::Disabled {
+        return None;
     }
     let Some(mount) = host.cgroup_mount else {
         let message = "this host has no cgroup v2 hierarchy at /sys/fs/cgroup or below; \
@@ -66,6 +64,9 @@ pub fn plan(
         problems.add(pointer, message);
         return None;
     };
+    if request.cgroup_manager == Manager::Systemd {
+        return plan_scope(path, mount, request, host, problems);
+    }
     // ".." could name a cgroup that is not meant to be anybody's (config-linux.md says nothing).
     if path.split('/').any(|name| name == "..") {
         problems.add(pointer, format_args!("{path:?} must not contain \"..\""));
@@ -86,7 +87,24 @@ pub fn plan(
     }
     let directory = format!("{mount}{below}");
     let is_optional = !host.is_privileged && path.is_empty();
-    Some(Cgroup { mount, directory, controllers: Vec::new(), owner: None, is_optional })
+    let controllers = Vec::new();
+    Some(Cgroup { mount, directory, scope: None, controllers, owner: None, is_optional })
+}
+
+fn plan_scope(
+    path: &str,
+    mount: &'static str,
+    request: &Request<'_>,
+    host: &Host,
+    problems: &mut Problems,
+) -> Option<Cgroup> {
+    let scope = unit::names(path, request.id, host.user_of_services, problems)?;
+    // Below the service of the user's manager (user@.service(5)).
+    let manager = scope.user.map(|uid| format!("/user.slice/user-{uid}.slice/user@{uid}.service"));
+    let slice = unit::nested(&scope.slice).expect("unit::names has looked at it");
+    let directory = format!("{mount}{}{slice}/{}", manager.unwrap_or_default(), scope.unit);
+    let (scope, controllers) = (Some(scope), Vec::new());
+    Some(Cgroup { mount, directory, scope, controllers, owner: None, is_optional: false })
 }
 
 impl Cgroup {
@@ -96,6 +114,13 @@ impl Cgroup {
         let wanted: BTreeSet<&str> = resources.controllers().into_iter().chain(COUNTING).collect();
         self.controllers = wanted.into_iter().filter(is_here).map(str::to_owned).collect();
         self.is_optional &= resources.settings.is_empty() && resources.late.is_empty();
+    }
+
+    /// If systemd makes it, systemd is told what it is given.
+    pub fn describe_scope(&mut self, id: &str, annotated: Vec<Property>, to: &mut Resources) {
+        if let Some(scope) = &mut self.scope {
+            scope.describe(id, annotated, to);
+        }
     }
 
     /// Gives it to the container's user, if the container sees it as the root of its own cgroup

@@ -16,6 +16,7 @@ pub mod process;
 pub mod resources;
 pub mod rootfs;
 pub mod sysctl;
+pub mod unit;
 pub mod update;
 pub mod user;
 
@@ -198,7 +199,8 @@ pub fn plan(spec: Spec, request: &Request<'_>, host: &Host) -> Result<Plan> {
 
     let nothing = Default::default();
     let from = linux.resources.as_ref().unwrap_or(&nothing);
-    let resources = resources::plan("/linux/resources", from, &mut problems);
+    let mut resources = resources::plan("/linux/resources", from, &mut problems);
+    let annotated = unit::annotations::plan(&spec.annotations, request, &mut problems);
     let mut cgroup = cgroup::plan(linux.cgroups_path.as_deref(), request, host, &mut problems);
     if let Some(cgroup) = &mut cgroup {
         resources.check(&host.controllers, &mut problems);
@@ -206,6 +208,7 @@ pub fn plan(spec: Spec, request: &Request<'_>, host: &Host) -> Result<Plan> {
         let uid = process.as_ref().map_or(0, |process| process.credentials.uid);
         let uid = user::on_host(uid, &linux.uid_mappings);
         cgroup.choose_owner(&namespaces, &mounts, uid);
+        cgroup.describe_scope(request.id, annotated, &mut resources);
     } else if request.cgroup_manager == cgroup::Manager::Disabled && linux.resources.is_some() {
         problems.warn("/linux/resources", "not applied: the container has no cgroup of its own");
     }
@@ -308,6 +311,9 @@ impl fmt::Display for Plan {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         if let Some(cgroup) = &self.cgroup {
             writeln!(f, "cgroup {}", cgroup.directory)?;
+            if let Some(scope) = &cgroup.scope {
+                write!(f, "{scope}")?;
+            }
             write!(f, "{}", self.resources)?;
         }
         write!(f, "{}", self.namespaces)?;

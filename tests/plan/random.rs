@@ -18,7 +18,7 @@ use proptest::sample::{Index, select};
 use proptest::test_runner::{RngAlgorithm, TestRng, TestRunner};
 use serde_json::Value;
 
-use super::{host, json, names, plan_of, plan_text};
+use super::{Manager, host, json, names, plan_of, plan_text};
 
 /// Runs the property; without a file for the cases that failed.
 pub fn holds<S: Strategy>(input: S, property: impl Fn(S::Value) -> Result<(), TestCaseError>) {
@@ -270,7 +270,7 @@ enum Answer {
 /// The answer to a config, and that it is one that can be used.
 fn answer(config: &Value, host: &Host) -> Result<Answer, TestCaseError> {
     let Ok(spec) = serde_json::from_str(&config.to_string()) else { return Ok(Answer::Unread) };
-    let plan = match plan_of(spec, host) {
+    let plan = match plan_of(spec, Manager::Cgroupfs, host) {
         Ok(plan) => plan,
         Err(error) => {
             prop_assert!(error.starts_with("config.json: /"), "{error}");

@@ -121,7 +121,7 @@ fn old_line(file: &str, value: &str, text: &str) -> String {
 
 /// The text of an interface file; `None` if there is none, or none that can be read: such a file
 /// holds no value either.
-fn read(cgroup: BorrowedFd<'_>, file: &str) -> nix::Result<Option<String>> {
+pub(super) fn read(cgroup: BorrowedFd<'_>, file: &str) -> nix::Result<Option<String>> {
     let opened = match openat(cgroup, file, OFlag::O_RDONLY | OFlag::O_CLOEXEC, Mode::empty()) {
         Err(Errno::ENOENT | Errno::EACCES) => return Ok(None),
         other => other?,

@@ -21,11 +21,12 @@ const MARK: &str = "trusted.hull";
 const ATTEMPTS: usize = 100;
 
 /// What `delete` will have to know. Asked before anything is made, so that a creator that is
-/// killed leaves nothing that nobody knows.
+/// killed leaves nothing that nobody knows. Nothing, if systemd makes it.
 #[must_use]
-pub fn remember(cgroup: &Cgroup) -> state::Cgroup {
+pub fn remember(cgroup: &Cgroup) -> Option<state::Cgroup> {
     let directory = cgroup.directory.clone();
-    state::Cgroup { made: !Path::new(&directory).exists(), directory }
+    let made = !Path::new(&directory).exists();
+    cgroup.scope.is_none().then_some(state::Cgroup { directory, made, scope: None })
 }
 
 /// Whether the cgroup cannot be made for want of privileges.
@@ -72,7 +73,7 @@ pub fn make(cgroup: &mut state::Cgroup) -> Result<OwnedFd> {
     Err(Error::from_call(format!("mkdir({directory:?})"), Errno::ENOENT))
 }
 
-const READ: OFlag = OFlag::O_RDONLY.union(OFlag::O_DIRECTORY);
+pub(super) const READ: OFlag = OFlag::O_RDONLY.union(OFlag::O_DIRECTORY);
 
 /// A parent that is missing is made too, and marked, so that the last container in it removes it; it
 /// may vanish again while another container does that.
@@ -143,7 +144,7 @@ fn has_mark(directory: &str) -> bool {
     has_attribute(directory, MARK)
 }
 
-fn remove_own(directory: &str) -> Result<()> {
+pub(super) fn remove_own(directory: &str) -> Result<()> {
     match std::fs::remove_dir(directory).map_err(errno) {
         Ok(()) | Err(Errno::ENOENT) => return Ok(()),
         Err(Errno::EBUSY) => {}

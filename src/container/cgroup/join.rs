@@ -36,11 +36,19 @@ pub fn open(directory: &str, below: Option<&str>) -> Result<Option<OwnedFd>> {
 /// That the process has ended; that its cgroup is not below the runtime's root.
 pub fn of_process(pid: i32, mount: Option<&str>) -> Result<Option<OwnedFd>> {
     let Some(mount) = mount else { return Ok(None) };
+    open_path(&directory_of(pid, mount)?, READ).map(Some)
+}
+
+/// The directory of the cgroup in which a process is now.
+///
+/// # Errors
+/// As [`of_process`].
+pub fn directory_of(pid: i32, mount: &str) -> Result<String> {
     let text = Procfs::open()?.read(&format!("{pid}/cgroup"))?;
     // The line of the unified hierarchy is the one with number 0 and no controllers (cgroups(7)).
     let path = text.lines().find_map(|line| line.strip_prefix("0::")).unwrap_or("/");
     if path.split('/').any(|name| name == "..") {
         return Err(Error::new(format!("the cgroup of process {pid}, {path:?}, is not reachable")));
     }
-    open_path(&format!("{mount}{path}"), READ).map(Some)
+    Ok(format!("{mount}{path}"))
 }

@@ -1,6 +1,6 @@
 //! The cgroup of a container: cgroups(7), cgroup-v2.rst of the kernel. What does not depend on who
 //! makes it (its controllers, settings, device rules, owner, processes, [`freezer`], [`events`],
-//! [`stats`]), and the runtime as its maker ([`fs`]).
+//! [`stats`]), and its two makers: the runtime ([`fs`]) and systemd ([`systemd`]).
 
 pub mod change;
 mod controllers;
@@ -15,6 +15,7 @@ pub mod oom;
 pub mod processes;
 pub mod settings;
 pub mod stats;
+pub mod systemd;
 
 use std::os::fd::BorrowedFd;
 
@@ -23,7 +24,8 @@ use nix::errno::Errno;
 use crate::error::{Context, Result};
 use crate::plan::cgroup::Cgroup;
 use crate::plan::resources::Resources;
-pub use fs::{is_denied, make, remember, remove};
+use crate::state;
+pub use fs::{is_denied, make, remember};
 pub use processes::{kill, list, signal, wait_empty};
 
 /// Gives an open cgroup its controllers, its limits and its owner, before a process is in it.
@@ -37,6 +39,18 @@ pub fn set_up(cgroup: BorrowedFd<'_>, plan: &Cgroup, resources: &Resources) -> R
     match plan.owner {
         Some(owner) => delegation::give(cgroup, &plan.directory, owner),
         None => Ok(()),
+    }
+}
+
+/// Ends what is left in the cgroup, waits until it has ended, and removes what was made for the
+/// container.
+///
+/// # Errors
+/// That processes do not end within ten seconds; those of who made it.
+pub fn remove(cgroup: &state::Cgroup) -> Result<()> {
+    match &cgroup.scope {
+        Some(scope) => systemd::remove(&cgroup.directory, scope),
+        None => fs::remove(cgroup),
     }
 }
 

@@ -1,0 +1,160 @@
+//! Steps 3, 4 and 10 of create: the cgroup, init born into it, and what init is not born with.
+
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+
+use nix::unistd::{getpid, getppid, pause};
+
+use crate::container::cgroup::{self, membership, settings, systemd};
+use crate::container::namespaces::Joined;
+use crate::error::{Context, Result};
+use crate::ops::inside::clone_init;
+use crate::ops::undo::Undo;
+use crate::plan::Plan;
+use crate::sys::process::{
+    Child, Cloned, clone3, die_with_runtime, exit_status, pidfd_send_signal,
+};
+
+/// The cgroup of a container that is being made.
+pub struct Birthplace {
+    directory: OwnedFd,
+    /// Around whom systemd made the scope, until init is there.
+    placeholder: Option<Placeholder>,
+}
+
+impl AsFd for Birthplace {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.directory.as_fd()
+    }
+}
+
+/// Step 3: the cgroup, with its limits.
+///
+/// # Errors
+/// Those of who makes it; a limit that cannot be had.
+pub fn make_cgroup(plan: &mut Plan, undo: &mut Undo) -> Result<Option<Birthplace>> {
+    let Some(of) = &mut plan.cgroup else { return Ok(None) };
+    let pointer = || "config.json: /linux/cgroupsPath";
+    let birthplace = match (&of.scope, &mut undo.record.cgroup) {
+        (Some(scope), _) => {
+            let placeholder = Placeholder::start()?;
+            let pid = placeholder.pid();
+            let (own, directory) = systemd::make(scope, pid, of.mount).context(pointer)?;
+            of.directory.clone_from(&own.directory);
+            // Not before: a scope whose creator is killed ends by itself, and until it is made, one
+            // of this name is somebody else's.
+            undo.record.cgroup = Some(own);
+            undo.directory().write(&undo.record)?;
+            Birthplace { directory, placeholder: Some(placeholder) }
+        }
+        (None, Some(own)) => match cgroup::make(own) {
+            Err(error) if of.is_optional && cgroup::is_denied(&error) => {
+                undo.record.cgroup = None;
+                return Ok(None);
+            }
+            made => Birthplace { directory: made.context(pointer)?, placeholder: None },
+        },
+        (None, None) => return Ok(None),
+    };
+    cgroup::set_up(birthplace.as_fd(), of, &plan.resources)?;
+    Ok(Some(birthplace))
+}
+
+/// Step 4: clone3(2), in other ways where it may not put the process into the cgroup.
+///
+/// # Errors
+/// Those of clone3(2).
+pub fn clone_into(
+    flags: u64,
+    joined: &[Joined],
+    birthplace: Option<&mut Birthplace>,
+    plan: &Plan,
+) -> Result<Cloned> {
+    let Some(birthplace) = birthplace else { return clone_init(flags, joined, None) };
+    let cloned = clone_into_open(flags, joined, birthplace.directory.as_fd(), plan)?;
+    match (&cloned, birthplace.placeholder.take()) {
+        // Now there is init in the scope.
+        (Cloned::Runtime(_), placeholder) => drop(placeholder),
+        (Cloned::Init, Some(placeholder)) => placeholder.forget(),
+        (Cloned::Init, None) => {}
+    }
+    Ok(cloned)
+}
+
+fn clone_into_open(
+    flags: u64,
+    joined: &[Joined],
+    cgroup: BorrowedFd<'_>,
+    plan: &Plan,
+) -> Result<Cloned> {
+    let of = plan.cgroup.as_ref().expect("what was made was planned");
+    match clone_init(flags, joined, Some(cgroup)) {
+        Err(error) if membership::is_refused(&error) => {
+            if membership::make_threaded(cgroup, of, &plan.resources)? {
+                return clone_init(flags, joined, Some(cgroup));
+            }
+            let stay = membership::Stay::begin(cgroup, of).map_err(|_| error)?;
+            let cloned = clone_init(flags, joined, None)?;
+            if let Cloned::Runtime(_) = cloned {
+                stay.end()?;
+            }
+            Ok(cloned)
+        }
+        other => other,
+    }
+}
+
+/// Step 10: the limits that would have kept init from being born.
+///
+/// # Errors
+/// Those of the files, and what systemd says.
+pub fn set_late_limits(birthplace: &Birthplace, plan: &Plan, undo: &Undo) -> Result<()> {
+    let of = plan.cgroup.as_ref().expect("what was made was planned");
+    let own = undo.record.cgroup.as_ref().and_then(|cgroup| cgroup.scope.as_ref());
+    if let (Some(scope), Some(own)) = (&of.scope, own)
+        && !scope.late.is_empty()
+    {
+        systemd::set(own, &scope.late)?;
+    }
+    settings::write_all(birthplace.as_fd(), &of.directory, &plan.resources.late)
+}
+
+/// A process that does nothing: systemd makes a scope around one, and init is not born before there
+/// is a cgroup for it. The runtime itself would have to come back from there, which is dearer, needs
+/// the right to it, and would have the runtime killed by a limit that is the container's.
+struct Placeholder(Option<Child>);
+
+impl Placeholder {
+    fn start() -> Result<Self> {
+        let runtime = getpid();
+        match clone3(0, None)? {
+            Cloned::Runtime(child) => Ok(Self(Some(child))),
+            Cloned::Init => {
+                // If the runtime is gone already, nobody sends the signal any more (prctl(2),
+                // PR_SET_PDEATHSIG).
+                while die_with_runtime(true).is_ok() && getppid() == runtime {
+                    pause();
+                }
+                std::process::exit(1);
+            }
+        }
+    }
+
+    fn pid(&self) -> i32 {
+        self.0.as_ref().map_or(0, |child| child.pid)
+    }
+
+    /// In init: it is a child of the runtime, and the runtime's to end.
+    fn forget(mut self) {
+        self.0 = None;
+    }
+}
+
+impl Drop for Placeholder {
+    fn drop(&mut self) {
+        let Some(child) = &self.0 else { return };
+        // It counts as a process of the scope until it is waited for. A child that cannot be
+        // signalled has ended.
+        pidfd_send_signal(child.pidfd.as_fd(), 9).ok();
+        exit_status(child.pidfd.as_fd()).ok();
+    }
+}
