@@ -15,6 +15,9 @@ table!(NoRoot;
     a_directory_without_permissions_can_be_removed,
 );
 
+/// cap_net_raw, effective.
+const CAPABILITY: [u8; 20] = [1, 0, 0, 2, 0, 32, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0];
+
 fn owners_are_kept_in_an_attribute() {
     let scratch = Scratch::new();
     let root = scratch.directory("root");
@@ -58,7 +61,7 @@ fn attributes_that_need_privileges_are_left_out() {
     let root = scratch.directory("root");
     let mut extractor = extractor_with(&root, owners(), LIMITS);
     let layer = tar([
-        file("a", "x").attribute("security.capability", [1, 0, 0, 2]).attribute("user.a", "1"),
+        file("a", "x").attribute("security.capability", CAPABILITY).attribute("user.a", "1"),
         file("b", "x").attribute("trusted.b", "1"),
     ]);
     extractor.layer(&mut layer.as_slice()).unwrap();

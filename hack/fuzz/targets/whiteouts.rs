@@ -1,0 +1,65 @@
+//! Layers of few names and many whiteouts, in both forms. Each entry is two bytes: kind and names. What
+//! is refused in the one form is refused in the other.
+#![no_main]
+
+mod scratch;
+
+use std::fs::File;
+use std::os::fd::OwnedFd;
+
+use hull::unpack::extract::{Prefix, Whiteouts};
+use libfuzzer_sys::fuzz_target;
+
+fuzz_target!(|bytes: &[u8]| {
+    let layers: Vec<Vec<u8>> = bytes.split(|byte| *byte == 0xff).take(4).map(layer).collect();
+    let scratch = scratch::Scratch::new();
+    let mut one = scratch.extractor("one", Whiteouts::Apply);
+    let applied = layers.iter().try_for_each(|layer| one.layer(&mut layer.as_slice())).is_ok();
+    let mut made = 0;
+    for (number, layer) in layers.iter().enumerate() {
+        let open = |number: usize| -> OwnedFd {
+            File::open(scratch.root(&number.to_string())).expect("open a layer").into()
+        };
+        let lowers = (0..number).rev().map(open).collect();
+        let whiteouts = Whiteouts::Overlay { prefix: Prefix::User, lowers };
+        let mut extractor = scratch.extractor(&number.to_string(), whiteouts);
+        made += 1;
+        if extractor.layer(&mut layer.as_slice()).is_err() {
+            break;
+        }
+        extractor.finish().expect("directories get their times");
+    }
+    // An overlay of an image that one tree can hold can be made.
+    assert!(!applied || made == layers.len());
+    scratch.check(made + 1);
+});
+
+const NAMES: [&str; 8] = ["a", "b", "a/a", "a/b", "b/a", "b/b", "a/a/a", "a/b/a"];
+
+fn layer(bytes: &[u8]) -> Vec<u8> {
+    let mut tar = Vec::new();
+    for pair in bytes.chunks_exact(2) {
+        let name = NAMES[usize::from(pair[1] & 7)];
+        let other = NAMES[usize::from(pair[1] >> 3 & 7)];
+        let (directory, last) = name.rsplit_once('/').unwrap_or((".", name));
+        let (kind, name, link) = match pair[0] % 6 {
+            0 => (b'0', name.to_owned(), ""),
+            1 => (b'5', name.to_owned(), ""),
+            2 => (b'2', name.to_owned(), other),
+            3 => (b'1', name.to_owned(), other),
+            4 => (b'0', format!("{directory}/.wh.{last}"), ""),
+            _ => (b'0', format!("{name}/.wh..wh..opq"), ""),
+        };
+        let mut block = [0; 512];
+        block[..name.len()].copy_from_slice(name.as_bytes());
+        block[100..107].copy_from_slice(b"0000755");
+        block[156] = kind;
+        block[157..157 + link.len()].copy_from_slice(link.as_bytes());
+        block[257..265].copy_from_slice(b"ustar\x0000");
+        block[148..156].fill(b' ');
+        let sum: u32 = block.iter().map(|byte| u32::from(*byte)).sum();
+        block[148..155].copy_from_slice(format!("{sum:06o}\0").as_bytes());
+        tar.extend_from_slice(&block);
+    }
+    tar
+}
