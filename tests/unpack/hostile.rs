@@ -122,6 +122,12 @@ fn links() -> Vec<Row> {
             vec![lower(), tar([link("x", "f")])],
         ),
         Row(
+            "a link of a directory to itself",
+            vec![lower(), tar([link("d", "d")])],
+            "linkat(\"d\", \"d\")",
+            vec![lower(), tar([link("f", "f")])],
+        ),
+        Row(
             "a link to the root",
             vec![tar([link("x", ".")])],
             "hard link",

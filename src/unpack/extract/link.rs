@@ -37,12 +37,14 @@ impl Tree {
             other => return other.call(call),
         }
         // A link to itself, or one that is there already: to remove it first could lose the file.
-        let identity = |directory: &Place, name: &[u8]| {
-            let stat = fstatat(directory, name, AtFlags::AT_SYMLINK_NOFOLLOW);
-            let stat = stat.call(|| format!("fstatat({:?})", shown(name)))?;
-            Ok::<_, Error>((stat.st_dev, stat.st_ino))
-        };
-        if identity(&from, old)? == identity(parent, name)? {
+        let there = fstatat(&from, old, AtFlags::AT_SYMLINK_NOFOLLOW)
+            .call(|| format!("fstatat({:?})", shown(old)))?;
+        let here = fstatat(parent, name, AtFlags::AT_SYMLINK_NOFOLLOW)
+            .call(|| format!("fstatat({:?})", shown(name)))?;
+        if there.st_mode & libc::S_IFMT == libc::S_IFDIR {
+            return Err(Errno::EPERM).call(call);
+        }
+        if (there.st_dev, there.st_ino) == (here.st_dev, here.st_ino) {
             return Ok(());
         }
         self.displace(parent, name)?;
