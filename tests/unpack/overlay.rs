@@ -105,6 +105,12 @@ fn layers() -> Vec<Vec<u8>> {
         ]),
         tar([file(".wh.was-directory", ""), directory("was-directory"), file("x/.wh.y", "")]),
         tar([file("was-directory/.wh.y", ""), file("d/.wh..wh..opq", ""), file("d/b", "5")]),
+        tar([
+            file("d/sub/z", "6"),
+            file(".wh..wh..opq", ""),
+            file("usr/lib/x", "6"),
+            file("x", "6"),
+        ]),
     ]
 }
 

@@ -195,8 +195,7 @@ impl Tree {
             return Ok(Found::Nothing);
         };
         let mut above = name::ancestors(name::split(path).0);
-        let is_opaque = |path: &[u8]| overlay.opaque.contains(path);
-        if !path.is_empty() && (is_opaque(b"") || above.any(is_opaque)) {
+        if above.any(|directory| overlay.opaque.contains(directory)) {
             return Ok(Found::Nothing);
         }
         overlay.lowers.look(path)

@@ -2,6 +2,7 @@
 //! their own layer has, wherever in it they stand. So that their place does not matter, a directory
 //! that they hide and that the layer has no entry for gets what a new one would have.
 
+use std::collections::BTreeSet;
 use std::os::fd::AsFd;
 
 use nix::errno::Errno;
@@ -49,6 +50,7 @@ impl Tree {
         }
         match self.find(directory)? {
             None => Ok(()),
+            Some(place) if self.overlay.is_some() && place.path.is_empty() => self.hide_root(),
             Some(place) if self.overlay.is_some() => {
                 let below = self.below(&place.path)?;
                 if matches!(below, Found::Directory(_)) { self.hide_below(&place) } else { Ok(()) }
@@ -139,6 +141,15 @@ impl Tree {
             }
         }
         Ok(())
+    }
+
+    /// Overlayfs merges the roots of layers whatever their attributes say: each name there is hidden.
+    fn hide_root(&mut self) -> Result<()> {
+        let mut hidden = BTreeSet::new();
+        for layer in self.overlay.iter().flat_map(|overlay| &overlay.lowers.directories) {
+            hidden.extend(names(layer.as_fd())?);
+        }
+        hidden.iter().try_for_each(|name| self.hide(b"", name))
     }
 
     fn is_whiteout(&self, directory: &Place, name: &[u8]) -> Result<bool> {
