@@ -7,11 +7,12 @@ use std::os::fd::AsFd;
 
 use nix::errno::Errno;
 use nix::sys::stat::{Mode, SFlag, mknodat};
+use nix::unistd::{UnlinkatFlags, unlinkat};
 
 use super::directories::Place;
 use super::entry::NEW;
 use super::lowers::Found;
-use super::name::{join, shown};
+use super::name::{self, join, shown};
 use super::removal::names;
 use super::tree::Tree;
 use crate::error::{Call, Result};
@@ -99,10 +100,16 @@ impl Tree {
     fn hide_for_overlay(&mut self, parent: &Place, name: &[u8], path: &[u8]) -> Result<()> {
         match self.directories.open(path)? {
             Ok(place) => {
-                if self.is_implicit(path) {
+                let is_implicit = self.is_implicit(path);
+                if is_implicit {
                     self.forget_below(&place)?;
                 }
-                self.hide_below(&place)
+                self.hide_below(&place)?;
+                // It was there for its whiteouts alone.
+                if is_implicit && self.remove_if_empty(path)? {
+                    return self.make_whiteout(parent, name);
+                }
+                Ok(())
             }
             Err(Errno::ENOENT) => match self.below(path)? {
                 // A whiteout of nothing would be shown where overlayfs has nothing to merge.
@@ -115,7 +122,8 @@ impl Tree {
     }
 
     /// A directory hides the one below it; for overlayfs alone, elsewhere there is none below. What
-    /// whiteouts it has are removed: overlayfs would show them, having nothing to merge.
+    /// whiteouts it has are removed, with the directories that were made for them: overlayfs would
+    /// show them, having nothing to merge.
     pub fn hide_below(&mut self, directory: &Place) -> Result<()> {
         let Some(overlay) = &mut self.overlay else {
             return Ok(());
@@ -126,6 +134,7 @@ impl Tree {
         overlay.opaque.insert(directory.path.to_vec());
         fsetxattr(directory.as_fd(), &overlay.lowers.prefix.name("opaque"), b"y")?;
         let mut left = vec![directory.path.clone()];
+        let mut implicit = Vec::new();
         while let Some(path) = left.pop() {
             let directory = self.open(&path)?;
             for name in names(directory.as_fd())? {
@@ -133,6 +142,7 @@ impl Tree {
                 if let Ok(place) = self.directories.open(&path)? {
                     if self.is_implicit(&path) {
                         self.forget_below(&place)?;
+                        implicit.push(path);
                     }
                     left.push(place.path);
                 } else if self.is_whiteout(&directory, &name)? {
@@ -140,7 +150,27 @@ impl Tree {
                 }
             }
         }
-        Ok(())
+        // What is in a directory was found after it.
+        implicit.iter().rev().try_for_each(|path| self.remove_if_empty(path).map(drop))
+    }
+
+    /// Removes a directory of this layer, if nothing is in it.
+    fn remove_if_empty(&mut self, path: &[u8]) -> Result<bool> {
+        let (above, name) = name::split(path);
+        let parent = self.open(above)?;
+        match unlinkat(&parent, name, UnlinkatFlags::RemoveDir) {
+            Ok(()) => {}
+            Err(Errno::ENOTEMPTY | Errno::EEXIST) => return Ok(false),
+            Err(errno) => {
+                return Err(errno).call(|| format!("unlinkat({:?}, AT_REMOVEDIR)", shown(name)));
+            }
+        }
+        self.directories.forget(path);
+        if let Some(overlay) = &mut self.overlay {
+            overlay.opaque.remove(path);
+        }
+        self.note(path, true);
+        Ok(true)
     }
 
     /// Overlayfs merges the roots of layers whatever their attributes say: each name there is hidden.
