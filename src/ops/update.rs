@@ -55,8 +55,11 @@ pub fn update(global: &Global, id: &str, from: From) -> Result<()> {
         return Err(Error::new("another operation on this container is at work"));
     }
     let now = change::now(cgroup.as_fd())?;
-    let (plan, warnings) = update::plan(from, &now, &host::controllers(mount, true))
-        .context(|| document.map_or_else(String::new, |path| format!("--resources {path:?}")))?;
+    let planned = update::plan(from, &now, &host::controllers(mount, true));
+    let (plan, warnings) = planned.map_err(|error| match document {
+        Some(path) => error.context(format!("--resources {path:?}")),
+        None => error,
+    })?;
     for warning in &warnings {
         global.log.write(Level::Warning, warning)?;
     }
