@@ -37,7 +37,7 @@ table!(Root, Busybox;
 
 /// A number for local use (Documentation/admin-guide/devices.txt), which no driver has: whoever may open it is told
 /// so, and who may not is told that.
-const OPEN: &str = "mknod /tmp/k c 240 77 && : < /tmp/k";
+const OPEN: &str = "mknod /dev/k c 240 77 && : < /dev/k";
 
 /// A container with these rules that opens the device.
 fn with_rules(rules: Value) -> Bundle {
@@ -71,7 +71,7 @@ fn a_device_that_a_rule_allows_is_opened() {
 
 fn an_access_that_no_rule_allows_is_refused() {
     let (write, both) =
-        ("mknod /tmp/k c 240 77 && : > /tmp/k", "mknod /tmp/k c 240 77 && : <> /tmp/k");
+        ("mknod /dev/k c 240 77 && : > /dev/k", "mknod /dev/k c 240 77 && : <> /dev/k");
     let rules = json!([deny_all(), allow_it("r")]);
     allows(&with_rules(rules.clone()));
     refuses(&with_rules(rules.clone()).script(write));
@@ -111,7 +111,7 @@ fn without_resources_the_default_devices_alone_are_allowed() {
 
 fn mknod_is_refused_by_a_rule() {
     let deny = json!({"allow": false, "type": "b", "access": "m"});
-    let make = "mknod /tmp/c c 1 11 && mknod /tmp/b b 8 0";
+    let make = "mknod /dev/c c 1 11 && mknod /dev/b b 8 0";
     refuses(&with_rules(json!([deny_all(), deny])).script(make));
     let _ = with_rules(json!([deny_all()])).script(make).run().ok();
 }
@@ -222,7 +222,7 @@ fn an_update_puts_other_rules_in_their_place() {
         (json!([{"allow": true}]), json!([deny_all()]), 1, "not permitted"),
         (json!([deny_all()]), json!([{"allow": true}]), 0, "No such device"),
     ] {
-        let bundle = with_rules(before).script("mknod /tmp/k c 240 77; (: < /tmp/k) 2> /said");
+        let bundle = with_rules(before).script("mknod /dev/k c 240 77; (: < /dev/k) 2> /said");
         let container = bundle.create();
         let path = path_of(container.pid);
         let old = attached(&path);
