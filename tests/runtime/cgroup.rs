@@ -26,6 +26,7 @@ table!(Root, Busybox;
     a_cgroup_with_foreign_processes_is_refused[Hull("runc 1.1.5 joins it")],
     a_frozen_cgroup_is_refused[Hull("runc 1.1.5 looks at its v1 freezer")],
     a_failed_create_leaves_no_cgroup,
+    without_its_bus_systemd_cannot_make_a_scope[NoFile("/run/dbus/system_bus_socket"), Hull("it says it in other words")],
 );
 
 /// Where the v2 hierarchy is mounted.
@@ -250,4 +251,12 @@ fn a_failed_create_leaves_no_cgroup() {
     let bundle = Bundle::new().mount("bind", "/no/such/source", "/mnt", &["bind"]);
     let _ = bundle.try_create().refused();
     assert!(bundle.cgroups().is_empty());
+}
+
+fn without_its_bus_systemd_cannot_make_a_scope() {
+    let bundle = Bundle::new().set("/linux/cgroupsPath", "system.slice:test:a");
+    let create = bundle.try_create_with(&["--systemd-cgroup"]).refused();
+    let create = create.names("/linux/cgroupsPath").says("/run/dbus/system_bus_socket");
+    let _ = create.says("No such file or directory");
+    assert!(bundle.processes().is_empty());
 }

@@ -37,6 +37,7 @@ mod regressions;
 mod resources;
 mod security;
 mod syntax;
+mod systemd;
 mod terminal;
 mod update;
 mod user;
@@ -75,6 +76,7 @@ fn main() {
         resources::TABLE,
         security::TABLE,
         syntax::TABLE,
+        systemd::TABLE,
         terminal::TABLE,
         update::TABLE,
         user::TABLE,

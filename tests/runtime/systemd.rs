@@ -1,0 +1,280 @@
+//! Containers whose cgroup systemd makes (`--systemd-cgroup`), with the real systemd.
+
+use std::fs;
+use std::path::PathBuf;
+use std::process::Command;
+
+use serde_json::json;
+
+use crate::bundle::{Bundle, Created};
+use crate::call::{Output, host};
+use crate::case::table;
+
+table!(Root, Busybox, File("/run/systemd/private"), File("/run/dbus/system_bus_socket"),
+    Program("systemctl"), Hull("its units have other names");
+    the_container_process_is_alone_in_its_scope,
+    a_slice_is_in_those_that_its_name_begins_with,
+    limits_are_files_and_properties,
+    limits_and_device_rules_survive_a_daemon_reload,
+    a_limit_of_one_process_is_kept,
+    an_update_survives_a_daemon_reload,
+    an_annotation_is_a_property,
+    what_systemd_refuses_is_said_in_its_words,
+    a_scope_of_somebody_else_is_refused_and_stays,
+    the_name_of_a_scope_that_failed_can_be_had,
+    a_failed_create_leaves_no_unit,
+    delete_removes_cgroups_that_the_container_made,
+    containers_one_after_another_leave_no_unit,
+    containers_at_once_leave_no_unit,
+);
+
+fn bundle() -> Bundle {
+    let bundle = Bundle::new();
+    let path = format!("system.slice:test:{}", bundle.id());
+    bundle.set("/linux/cgroupsPath", path.as_str())
+}
+
+fn unit(bundle: &Bundle) -> String {
+    format!("test-{}.scope", bundle.id())
+}
+
+fn create(bundle: &Bundle) -> Created<'_> {
+    bundle.create_with(&["--systemd-cgroup"])
+}
+
+fn run(bundle: &Bundle) -> Output {
+    bundle.call_with("run", &["--systemd-cgroup"]).finish()
+}
+
+fn directory(container: &Created<'_>) -> PathBuf {
+    let path = container.proc("cgroup");
+    let path = path.lines().find_map(|line| line.strip_prefix("0::/")).expect("a line of v2");
+    PathBuf::from("/sys/fs/cgroup").join(path)
+}
+
+fn file(container: &Created<'_>, name: &str) -> String {
+    let text = fs::read_to_string(directory(container).join(name)).expect(name);
+    text.trim().to_owned()
+}
+
+fn property(bundle: &Bundle, name: &str) -> String {
+    let argv = ["systemctl", "show", "--value", "-p", name, &unit(bundle)];
+    host(&argv).trim().to_owned()
+}
+
+/// What systemd knows of units of these tests, dead ones too.
+fn units(pattern: &str) -> String {
+    host(&["systemctl", "list-units", "--all", "--no-legend", "--plain", pattern])
+}
+
+fn reload() {
+    host(&["systemctl", "daemon-reload"]);
+}
+
+fn the_container_process_is_alone_in_its_scope() {
+    let bundle = bundle();
+    let container = create(&bundle);
+    assert!(directory(&container).ends_with(format!("system.slice/{}", unit(&bundle))));
+    assert_eq!(file(&container, "cgroup.procs"), container.pid.to_string());
+    assert_eq!(property(&bundle, "Delegate"), "yes");
+    let _ = bundle.delete().ok();
+    assert_eq!(units(&unit(&bundle)), "");
+}
+
+fn a_slice_is_in_those_that_its_name_begins_with() {
+    let bundle = Bundle::new();
+    let bundle = bundle.set("/linux/cgroupsPath", "hulltest-inner.slice::one+two");
+    let container = create(&bundle);
+    let path = "hulltest.slice/hulltest-inner.slice/one\\x2btwo.scope";
+    assert!(directory(&container).ends_with(path), "{:?}", directory(&container));
+    let _ = bundle.delete().ok();
+    host(&["systemctl", "stop", "hulltest.slice"]);
+}
+
+fn limited() -> Bundle {
+    bundle().set(
+        "/linux/resources",
+        json!({
+            "memory": { "limit": 104_857_600, "swap": 104_857_600, "reservation": 52_428_800 },
+            "cpu": { "shares": 512, "quota": 33_333, "period": 100_000, "cpus": "0" },
+            "pids": { "limit": 20 },
+            "unified": { "memory.high": "94371840", "memory.oom.group": "1", "io.weight": "200" },
+            "devices": [{ "allow": false, "access": "rwm" }],
+        }),
+    )
+}
+
+const FILES: [(&str, &str); 10] = [
+    ("memory.max", "104857600"),
+    ("memory.swap.max", "0"),
+    ("memory.low", "52428800"),
+    ("memory.high", "94371840"),
+    ("memory.oom.group", "1"),
+    ("cpu.weight", "59"),
+    // Whole percents of a processor: what systemd keeps.
+    ("cpu.max", "34000 100000"),
+    ("cpuset.cpus", "0"),
+    ("pids.max", "20"),
+    ("io.weight", "default 200"),
+];
+
+fn limits_are_files_and_properties() {
+    let bundle = limited();
+    let container = create(&bundle);
+    for (name, value) in FILES {
+        assert_eq!(file(&container, name), value, "{name}");
+    }
+    for (name, value) in [
+        ("MemoryMax", "104857600"),
+        ("MemorySwapMax", "0"),
+        ("MemoryLow", "52428800"),
+        ("MemoryHigh", "94371840"),
+        ("CPUWeight", "59"),
+        ("CPUQuotaPerSecUSec", "340ms"),
+        ("AllowedCPUs", "0"),
+        ("TasksMax", "20"),
+        ("IOWeight", "200"),
+    ] {
+        assert_eq!(property(&bundle, name), value, "{name}");
+    }
+}
+
+// runc issues 3708 and 4568: what systemd does not know is gone when it reads its configuration again.
+fn limits_and_device_rules_survive_a_daemon_reload() {
+    let bundle = limited().set(
+        "/linux/devices",
+        json!([{ "path": "/dev/loop0", "type": "b", "major": 7, "minor": 0 }]),
+    );
+    let (ask, answer) = (bundle.fifo("ask"), bundle.fifo("answer"));
+    let script = "while read x < /ask; do \
+        for device in null loop0; do (: < /dev/$device) 2>&1 && echo opened; done > /answer; done";
+    let bundle = bundle.script(script);
+    let container = create(&bundle).start();
+    reload();
+    for (name, value) in FILES {
+        assert_eq!(file(&container, name), value, "{name}");
+    }
+    fs::write(ask.path(), "now\n").expect("the program reads it");
+    assert_eq!(answer.line(), "opened", "/dev/null");
+    let said = answer.line();
+    assert!(said.contains("Operation not permitted"), "/dev/loop0: {said}");
+}
+
+// A scope is made around a process that is not the container's.
+fn a_limit_of_one_process_is_kept() {
+    for limit in [1, 2] {
+        let bundle = bundle().set("/linux/resources", json!({ "pids": { "limit": limit } }));
+        let container = create(&bundle);
+        assert_eq!(file(&container, "pids.max"), limit.to_string());
+        assert_eq!(file(&container, "pids.current"), "1");
+        reload();
+        assert_eq!(file(&container, "pids.max"), limit.to_string());
+    }
+}
+
+fn an_update_survives_a_daemon_reload() {
+    let bundle = limited();
+    let container = create(&bundle);
+    let _ = bundle.operate(&["update", "--memory", "209715200", "--memory-swap", "-1"]).ok();
+    let _ = bundle.operate(&["update", "--cpu-quota", "44000", "--pids-limit", "30"]).ok();
+    reload();
+    assert_eq!(file(&container, "memory.max"), "209715200");
+    assert_eq!(file(&container, "memory.swap.max"), "max");
+    assert_eq!(file(&container, "cpu.max"), "44000 100000");
+    assert_eq!(file(&container, "pids.max"), "30");
+    // What was not given.
+    assert_eq!(file(&container, "cpu.weight"), "59");
+    assert_eq!(property(&bundle, "MemoryMax"), "209715200");
+}
+
+fn an_annotation_is_a_property() {
+    let bundle = bundle().set(
+        "/annotations",
+        json!({ "org.systemd.property.TimeoutStopSec": "uint64 7",
+                "org.systemd.property.Description": "'a test'" }),
+    );
+    create(&bundle);
+    assert_eq!(property(&bundle, "TimeoutStopUSec"), "7s");
+    assert_eq!(property(&bundle, "Description"), "a test");
+}
+
+fn what_systemd_refuses_is_said_in_its_words() {
+    let bundle =
+        bundle().set("/annotations", json!({ "org.systemd.property.NoSuchProperty": "true" }));
+    let create = bundle.try_create_with(&["--systemd-cgroup"]).refused();
+    let create = create.says("NoSuchProperty");
+    let _ = create.says(&format!("StartTransientUnit(\"{}\")", unit(&bundle)));
+}
+
+fn a_scope_of_somebody_else_is_refused_and_stays() {
+    let bundle = bundle();
+    let unit = unit(&bundle);
+    let argv = ["--scope", "--quiet", "--unit", &unit, "sleep", "1000"];
+    let mut other = Command::new("systemd-run").args(argv).spawn().expect("systemd-run");
+    let wait = format!("until systemctl -q is-active {unit}; do :; done");
+    host(&["timeout", "100", "sh", "-c", &wait]);
+    let create = bundle.try_create_with(&["--systemd-cgroup"]);
+    let alive = other.try_wait().expect("wait").is_none();
+    other.kill().ok();
+    other.wait().ok();
+    let _ = create.refused().says("already");
+    assert!(alive, "the other scope was ended");
+}
+
+fn the_name_of_a_scope_that_failed_can_be_had() {
+    let bundle = bundle();
+    let unit = unit(&bundle);
+    // Its process does not end in time.
+    let script = format!(
+        "systemd-run --scope --quiet -p TimeoutStopSec=1ms --unit {unit} \
+         sh -c 'trap : TERM; while :; do sleep 1000; done' & \
+         until systemctl -q is-active {unit}; do :; done; systemctl stop {unit}; wait; true"
+    );
+    host(&["timeout", "100", "sh", "-c", &script]);
+    assert_eq!(property(&bundle, "ActiveState"), "failed");
+    let _ = run(&bundle.script("true")).ok();
+    assert_eq!(units(&unit), "");
+}
+
+fn a_failed_create_leaves_no_unit() {
+    let bundle = bundle().mount("bind", "/no/such/source", "/mnt", &["bind"]);
+    let _ = bundle.try_create_with(&["--systemd-cgroup"]).refused();
+    assert_eq!(units(&unit(&bundle)), "");
+}
+
+fn delete_removes_cgroups_that_the_container_made() {
+    let bundle = bundle();
+    let container = create(&bundle);
+    let directory = directory(&container);
+    fs::create_dir_all(directory.join("made/inside")).expect("mkdir");
+    bundle.start();
+    container.ended();
+    let _ = bundle.delete().ok();
+    assert!(!directory.exists());
+    assert_eq!(units(&unit(&bundle)), "");
+}
+
+/// How many: `HULL_TEST_CYCLES`, or a few.
+fn cycles() -> usize {
+    std::env::var("HULL_TEST_CYCLES").ok().and_then(|text| text.parse().ok()).unwrap_or(20)
+}
+
+fn containers_one_after_another_leave_no_unit() {
+    let bundle = bundle().script("true");
+    for _ in 0..cycles() {
+        let _ = run(&bundle).ok();
+    }
+    assert_eq!(units(&unit(&bundle)), "");
+}
+
+fn containers_at_once_leave_no_unit() {
+    let bundles: Vec<Bundle> = (0..cycles()).map(|_| bundle().script("true")).collect();
+    let begin = |bundle: &Bundle| bundle.call_with("run", &["--systemd-cgroup"]).begin();
+    let running: Vec<_> = bundles.iter().map(begin).collect();
+    for output in running {
+        let _ = output.finish().ok();
+    }
+    for bundle in &bundles {
+        assert_eq!(units(&unit(bundle)), "");
+    }
+}
