@@ -3,11 +3,14 @@
 mod archive;
 mod case;
 mod faithful;
+mod forms;
 mod hostile;
+mod malformed;
 mod oracles;
 mod overlay;
 mod random;
 mod rootless;
+mod saved;
 mod tree;
 mod whiteouts;
 
@@ -17,7 +20,9 @@ fn main() {
     let arguments = Arguments::from_args();
     let trials = case::trials(&[
         faithful::TABLE,
+        forms::TABLE,
         hostile::TABLE,
+        malformed::TABLE,
         oracles::TABLE,
         overlay::TABLE,
         random::TABLE,

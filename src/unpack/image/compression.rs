@@ -116,9 +116,8 @@ impl Decoder {
         Ok(Self { format, is_between: true })
     }
 
-    /// Fills `output`; less than its length only at the end, where what follows the last member or
-    /// frame is left: it is no part of the layer. gzip(1) too passes over it, and tape drives
-    /// and boot loaders want it.
+    /// Fills `output`; less than its length only at the end, before what begins no other member or
+    /// frame.
     ///
     /// # Errors
     /// What is wrong in the compressed bytes; those of the input.

@@ -93,6 +93,19 @@ pub struct Held {
 }
 
 impl Held {
+    fn candidate(candidate: &Candidate, listed: Result<Listed>) -> Self {
+        let says = candidate.descriptor.platform.clone();
+        Self {
+            names: candidate.names.clone(),
+            digest: Some(candidate.descriptor.digest.clone()),
+            platform: match &listed {
+                Ok(Listed::Image(_, platform)) => Some(platform.clone()),
+                _ => says,
+            },
+            listed,
+        }
+    }
+
     fn docker(image: &DockerImage, documents: Result<Documents>) -> Self {
         let known = documents.as_ref().ok();
         Self {
@@ -200,7 +213,14 @@ impl Saved {
                     choices.push(Choice { names, platform, digest, image: Image::Read(documents) });
                 }
                 Listed::Artifact(what, _) => others.push(format!("{digest} is {what}")),
-                Listed::Absent => others.push(format!("the blobs of {digest} are not here")),
+                // Where the index says what it is for, it is said when it is the one that is meant.
+                Listed::Absent => match &candidate.descriptor.platform {
+                    Some(platform) => {
+                        let image = Image::Unread(Box::new(candidate.clone()));
+                        choices.push(Choice { names, platform: platform.clone(), digest, image });
+                    }
+                    None => others.push(format!("the blobs of {digest} are not here")),
+                },
             }
         }
         if choices.is_empty() && !others.is_empty() {
@@ -239,12 +259,7 @@ impl Saved {
             Contents::Layout(candidates) => candidates
                 .iter()
                 .filter(|candidate| name.is_none_or(|name| candidate.is_named(name)))
-                .map(|candidate| Held {
-                    names: candidate.names.clone(),
-                    digest: Some(candidate.descriptor.digest.clone()),
-                    platform: candidate.descriptor.platform.clone(),
-                    listed: self.list(candidate),
-                })
+                .map(|candidate| Held::candidate(candidate, self.list(candidate)))
                 .collect(),
             Contents::Docker(images) => images
                 .iter()

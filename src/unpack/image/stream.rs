@@ -224,11 +224,17 @@ fn decompress(compression: Compression, mut from: Inlet, mut to: Outlet) {
             piece.truncate(length);
             to.send(piece);
         }
-        // What follows is no part of the layer, but of the blob, whose digest comes with its end.
+        // gzip(1) passes over a padding of zeros. Anything else is refused, as umoci does: who
+        // reads on behind it sees another layer.
         loop {
-            match from.peek(1)?.len() {
+            let rest = from.peek(1)?;
+            if rest.iter().any(|byte| *byte != 0) {
+                let what = "its last member is followed by what is neither another nor zeros";
+                return Err(Error::new(format!("{}: {what}", compression.name())));
+            }
+            match rest.len() {
                 0 => return Ok(()),
-                rest => from.consume(rest),
+                length => from.consume(length),
             }
         }
     };
