@@ -119,8 +119,9 @@ pub fn set_late_limits(birthplace: &Birthplace, plan: &Plan, undo: &Undo) -> Res
 }
 
 /// A process that does nothing: systemd makes a scope around one, and init is not born before there
-/// is a cgroup for it. The runtime itself would have to come back from there, which is dearer, needs
-/// the right to it, and would have the runtime killed by a limit that is the container's.
+/// is a cgroup for it. The runtime itself would save a fork, but it would need the right to come back
+/// (an ordinary user has none to the cgroup of his login), and in between a limit that is meant for
+/// the container could have the runtime killed.
 struct Placeholder(Option<Child>);
 
 impl Placeholder {
