@@ -446,8 +446,8 @@ fn a_million_entries_end_at_the_limit() {
 }
 
 fn a_million_entries_are_extracted() {
-    // All with one name, or the test would be about the filesystem.
-    let block = open_tar([file("x", ""), directory("x"), symlink("x", "y")]);
+    // Of the kinds that change nothing on disk, or the test would be about the filesystem.
+    let block = open_tar([link("below", "below"), file("d/.wh.x", ""), file(".wh.d", "")]);
     let times = 1_000_000 / 3 + 1;
     let scratch = Scratch::new();
     let root = scratch.directory("root");
@@ -457,7 +457,7 @@ fn a_million_entries_are_extracted() {
     let mut stream = BufReader::with_capacity(1 << 16, Repeated { block: &block, at: 0, times });
     extractor.layer(&mut stream).unwrap();
     extractor.finish().unwrap();
-    assert!(fs::symlink_metadata(root.join("x")).unwrap().is_symlink());
+    assert_eq!(fs::read_dir(root).unwrap().count(), 1);
 }
 
 struct Repeated<'a> {
@@ -490,8 +490,10 @@ fn a_hole_of_many_terabytes_costs_nothing() {
     let stat = fs::metadata(root.join("hole")).unwrap();
     assert_eq!(stat.len(), 8 << 40);
     assert!(stat.blocks() < 100);
-    let error = apply(&Scratch::new(), &[tar([hole(i64::MAX as u64)])]).unwrap_err().to_string();
-    assert!(error.contains("entry 1: \"hole\": ftruncate"), "{error}");
+    // More than ext4 can have; tmpfs can.
+    if let Err(error) = apply(&Scratch::new(), &[tar([hole(i64::MAX as u64)])]) {
+        assert!(error.to_string().contains("entry 1: \"hole\": ftruncate"), "{error}");
+    }
 }
 
 fn a_full_disk_is_an_error_with_the_entry() {
