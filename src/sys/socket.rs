@@ -2,15 +2,15 @@
 
 use std::io::{IoSlice, IoSliceMut};
 use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd, RawFd};
-use std::os::unix::net::UnixStream;
 
 use nix::errno::Errno;
 use nix::sys::socket::{
-    AddressFamily, ControlMessage, ControlMessageOwned, MsgFlags, SockFlag, SockType, recvmsg,
-    sendmsg, socketpair,
+    AddressFamily, ControlMessage, ControlMessageOwned, MsgFlags, SockFlag, SockType, UnixAddr,
+    connect as connect_to, recvmsg, sendmsg, setsockopt, socket, socketpair, sockopt,
 };
+use nix::sys::time::{TimeVal, TimeValLike};
 
-use crate::error::{Call, Error, Result};
+use crate::error::{Call, Result};
 
 /// The longest message between runtime and init: an error's text, cut off there. As much as the
 /// smallest pipe holds (pipe(7)).
@@ -72,12 +72,23 @@ pub fn receive(socket: impl AsFd) -> Result<(Vec<u8>, Option<OwnedFd>)> {
     Ok((bytes, fd.map(|fd| unsafe { OwnedFd::from_raw_fd(fd) })))
 }
 
+/// How long an engine may take to make room for a connection or a message, in milliseconds.
+const LONGEST_WAIT: i64 = 900;
+
 /// Connects to a stream socket of an engine.
 ///
 /// # Errors
-/// ENOENT, ECONNREFUSED, or that the path is longer than a socket address (107 bytes).
+/// ENOENT, ECONNREFUSED; EAGAIN if as many connections as it takes wait there already; that the path
+/// is longer than a socket address (107 bytes).
 pub fn connect(path: &str) -> Result<OwnedFd> {
-    UnixStream::connect(path)
-        .map(OwnedFd::from)
-        .map_err(|error| Error::from_io(format!("connect({path:?})"), &error))
+    let call = || format!("connect({path:?})");
+    let flags = SockFlag::SOCK_CLOEXEC;
+    let fd = socket(AddressFamily::Unix, SockType::Stream, flags, None)
+        .call(|| "socket(AF_UNIX, SOCK_STREAM)")?;
+    // connect(2) waits by this one too (unix(7), socket(7)).
+    setsockopt(&fd, sockopt::SendTimeout, &TimeVal::milliseconds(LONGEST_WAIT))
+        .call(|| "setsockopt(SO_SNDTIMEO)")?;
+    let address = UnixAddr::new(path).call(call)?;
+    connect_to(fd.as_raw_fd(), &address).call(call)?;
+    Ok(fd)
 }
