@@ -28,8 +28,8 @@ pub fn plan(wanted: Option<&ExecCpuAffinity>, problems: &mut Problems) -> Affini
         mask
     };
     let Some(wanted) = wanted else { return Affinity::default() };
-    Affinity {
-        initial: mask("initial", wanted.initial.as_ref()),
-        last: mask("final", wanted.last.as_ref()),
-    }
+    let initial = mask("initial", wanted.initial.as_ref());
+    // config.md: without it those of the container's cgroup, to which the kernel reduces all.
+    let all = initial.is_some().then(|| vec![u64::MAX; (LAST_PROCESSOR + 1) / 64]);
+    Affinity { last: mask("final", wanted.last.as_ref()).or(all), initial }
 }
