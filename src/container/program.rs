@@ -47,6 +47,8 @@ pub fn become_user(
     credentials::apply(plan)?;
     // The change of ids has cleared it (prctl(2)).
     process::die_with_runtime(true)?;
+    // So it has the other, if fs.suid_dumpable says so (proc_sys_fs(5)).
+    process::not_dumpable()?;
     if !is_there {
         working_directory::enter(&directory)?;
     }
