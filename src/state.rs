@@ -56,6 +56,9 @@ pub struct Record {
     pub annotations: BTreeMap<String, String>,
     /// The cgroup, if the container has one of its own.
     pub cgroup: Option<Cgroup>,
+    /// The name of its session keyring, if it has one of its own.
+    #[serde(default)]
+    pub keyring: Option<String>,
     /// Whether the pid namespace is the container's own, so that its processes end with init.
     pub own_pid_namespace: bool,
     /// Whether there is a program to start.

@@ -24,6 +24,19 @@ impl Inherited {
         // With another pid they were meant for another process, and are not ours.
         let is_ours = number("LISTEN_PID") == Some(std::process::id());
         let listen_fds = number("LISTEN_FDS").filter(|_| is_ours).unwrap_or(0);
+        Self::check_both(preserve_fds, listen_fds)
+    }
+
+    /// As [`Inherited::check`], for a program that is not the first of its container: the
+    /// descriptors of socket activation are the first one's, and "1" is not its pid.
+    ///
+    /// # Errors
+    /// That one of them is not open.
+    pub fn check_preserved(preserve_fds: u32) -> Result<Self> {
+        Self::check_both(preserve_fds, 0)
+    }
+
+    fn check_both(preserve_fds: u32, listen_fds: u32) -> Result<Self> {
         let count = preserve_fds.saturating_add(listen_fds);
         for number in 3..count.saturating_add(3) {
             if !i32::try_from(number).is_ok_and(is_open) {

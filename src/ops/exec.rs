@@ -1,27 +1,34 @@
-//! exec: another program in a container that exists. The second story of two processes.
+//! exec: another program in a container that exists. The second story, of three processes.
 //!
 //! ```text
-//!   runtime (runtime namespace)                process (container namespace)
+//!   runtime (runtime namespace)    helper                      process (container namespace)
 //!   1  the container, the plan
-//!   2  hold on to init, open the cgroup
-//!   3  clone3, in the pid namespace ────────▶
-//!      and in the cgroup
-//!                                              4  join the other namespaces, by init's pidfd
-//!                                              5  terminal, working directory, user, the
-//!                                                 program's file
-//!   6  sockets, pid file                 ◀──── Ready
-//!                          Go, if there is ──▶ 7  label, execve
-//!                          a terminal
+//!   2  hold on to init, open the
+//!      cgroup
+//!   3  clone3, in the cgroup ────▶
+//!                                  4  join the namespaces,
+//!                                     by init's pidfd
+//!                                     clone3 ────────────────▶
+//!                                     exit                     5  terminal, working directory,
+//!                                                                 user, the program's file
+//!   6  sockets, pid file     ◀──────────────────────────────── Ready
+//!         Go, if it waits for it ────────────────────────────▶ 7  label, execve
 //!   8  in the foreground: wait
 //! ```
 //!
-//! Until execve the process has the runtime's memory and executable in the container's namespaces.
-//! So it is not dumpable from its birth on, which keeps ptrace(2) and /proc/PID/mem, fd and exe
-//! from all of the container's processes; the executable is sealed; and no descriptor of the runtime
-//! namespace is open in it when it joins but the one of its own label.
+//! A process of a pid namespace is seen by all others of it from its birth on, with the mounts and
+//! the network that it has: /proc/PID/mountinfo and net are for everybody. So it is born when the
+//! other namespaces are joined, by a helper that is outside of the pid namespace. Where the container
+//! has no pid namespace of its own, the process joins the others itself.
+//!
+//! Until execve the process has the runtime's memory and executable. So it is not dumpable from its
+//! birth on, which keeps ptrace(2) and /proc/PID/mem, fd and exe from all of the container's processes
+//! that have no CAP_SYS_PTRACE in the runtime's user namespace; its command line is empty; the
+//! executable is sealed; and of the runtime namespace no descriptor is open in it but that of /proc,
+//! until the process has its OOM score and the file of its label.
 
 use std::convert::Infallible;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use nix::errno::Errno;
 use nix::sys::stat::{Mode, umask};
@@ -40,16 +47,15 @@ use crate::lifecycle::{Operation, Status, check};
 use crate::log::Level;
 use crate::plan::exec::{Changes, Exec, Wanted, plan};
 use crate::plan::namespaces::{PID, USER};
-use crate::plan::process::set_env;
 use crate::spec::config::Spec;
 use crate::state::Container;
 use crate::sync::{Channel, FromInit};
 use crate::sys::path::{InRoot, open_directory};
 use crate::sys::proc::Procfs;
 use crate::sys::process::{
-    self, Child, Cloned, clone3, exit_status, pidfd_open, pidfd_send_signal, setns,
+    self, Child, Cloned, clone3, exit_status, pidfd_open, pidfd_send_signal, setns, wait_ended,
 };
-use crate::sys::socket;
+use crate::sys::{arguments, socket};
 
 /// What the command line says.
 #[derive(Clone, Debug, Default)]
@@ -87,8 +93,9 @@ pub struct Options {
 #[expect(clippy::too_many_lines, reason = "the story of an operation is one function")]
 pub fn exec(global: &Global, options: &Options) -> Result<u8> {
     // 1. The question and the answer.
-    let inherited = Inherited::check(options.preserve_fds)?;
-    // The process gets no descriptor of the caller but those that are meant for it.
+    let inherited = Inherited::check_preserved(options.preserve_fds)?;
+    // Closed, not marked: the process has them in the container, a while before its execve.
+    process::close_from(inherited.count.saturating_add(3))?;
     process::close_on_exec_from(3)?;
     let container = find(global, &options.id)?;
     let init = hold_init(&container, options.ignore_paused)?;
@@ -101,8 +108,7 @@ pub fn exec(global: &Global, options: &Options) -> Result<u8> {
         }
     };
     let host = Host::ask_for_exec(wanted.has_label(&config))?;
-    let mut plan = plan(config, wanted, &host)?;
-    inherited.env().into_iter().for_each(|entry| set_env(&mut plan.process.env, entry));
+    let plan = plan(config, wanted, &host)?;
     for warning in &plan.warnings {
         global.log.write(Level::Warning, warning)?;
     }
@@ -112,13 +118,7 @@ pub fn exec(global: &Global, options: &Options) -> Result<u8> {
 
     // 2. What belongs to the container.
     let root = if plan.has_own_mounts { None } else { Some(root_of(&container)?) };
-    let cgroup = match &container.record.cgroup {
-        Some(own) => cgroup::join::open(&own.directory, options.cgroup.as_deref())?,
-        None if options.cgroup.is_some() => {
-            return Err(Error::new("--cgroup: the container has no cgroup of its own"));
-        }
-        None => None,
-    };
+    let cgroup = open_cgroup(&container, options, &host)?;
     let signals = if options.detach {
         None
     } else {
@@ -129,21 +129,25 @@ pub fn exec(global: &Global, options: &Options) -> Result<u8> {
         Some(block_signals()?)
     };
 
-    // 3. The process.
+    // 3. The helper, or the process itself.
     let (ours, its) = socket::pair()?;
-    // Only its owner may join a user namespace without privileges, and only after that the others.
-    let by_helper = !plan.is_privileged && plan.namespaces & USER != 0;
-    let joined = (plan.joins_pid && !by_helper).then(|| join_pid(&init)).transpose();
-    let own_pid_namespace = joined.map_err(|error| gone(&container, error))?;
+    let procfs = Procfs::open()?;
     if plan.is_privileged {
         // From its birth on other processes of the container see it.
         process::not_dumpable()?;
     }
+    if let Some(processors) = &plan.process.affinity.initial {
+        process::sched_setaffinity(processors)
+            .context(|| "config.json: /process/execCPUAffinity/initial")?;
+    }
+    // Only its owner may join a user namespace without privileges, and only after that the others.
+    let by_helper = plan.joins_pid || !plan.is_privileged && plan.namespaces & USER != 0;
     let clone = |cgroup: Option<&OwnedFd>| {
         let cgroup = cgroup.map(AsFd::as_fd);
         if by_helper {
             let pid = if plan.joins_pid { PID } else { 0 };
-            return clone_inside(&[(init.as_fd(), plan.namespaces | pid)], 0, cgroup);
+            let joins = [(init.as_fd(), plan.namespaces | pid)];
+            return clone_inside(&joins, 0, cgroup, || arguments::hide(&procfs));
         }
         clone3(0, cgroup)
     };
@@ -151,16 +155,17 @@ pub fn exec(global: &Global, options: &Options) -> Result<u8> {
         // It is gone, or hands out controllers since, so that processes can only be below it
         // (cgroup-v2.rst, "No Internal Process Constraint"). A name below it was asked for, though.
         (Err(error), Some(_)) if refuses_processes(&error) && options.cgroup.is_none() => {
-            let current = cgroup::join::of_process(container.record.pid, host.cgroup_mount)?;
-            clone(current.as_ref())
+            clone(cgroup_of_init(&container, &host)?.as_ref())
         }
         (cloned, _) => cloned,
     };
-    let process = match cloned.map_err(|error| gone(&container, error))? {
+    let process = match cloned.map_err(|error| stopped_or(error, init.as_fd()))? {
         Cloned::Init => {
-            drop((ours, cgroup, sockets, own_pid_namespace, container, signals));
+            let keyring = container.record.keyring;
+            drop((ours, cgroup, sockets, container.directory, signals));
             let init = (!by_helper).then_some(init);
-            let joiner = Joiner { plan, init, root, channel: Channel(its), inherited };
+            let channel = Channel(its);
+            let joiner = Joiner { plan, init, root, procfs, keyring, channel, inherited };
             let (channel, Err(error)) = joiner.story();
             channel.fail(&error);
             std::process::exit(255);
@@ -168,16 +173,17 @@ pub fn exec(global: &Global, options: &Options) -> Result<u8> {
         Cloned::Runtime(process) => process,
     };
     drop(its);
-    if let Some(namespace) = own_pid_namespace {
-        setns(namespace.as_fd(), PID)?;
-    }
 
     // 6. What the caller asked for, while the program starts.
     let channel = Channel(ours);
-    let master = hand_over(&channel, sockets, &process, &plan, options).inspect_err(|_| {
+    let master = hand_over(&channel, sockets, &process, &plan, options).map_err(|error| {
         // It may have ended by itself.
         pidfd_send_signal(process.pidfd.as_fd(), 9).ok();
         exit_status(process.pidfd.as_fd()).ok();
+        error.unwrap_or_else(|| {
+            let error = Error::new("the process ended before the program was executed");
+            stopped_or(error, init.as_fd())
+        })
     })?;
 
     // 8. All of its life.
@@ -185,15 +191,6 @@ pub fn exec(global: &Global, options: &Options) -> Result<u8> {
         Some(signals) => Foreground { signals, init: &process, master, relay: None }.wait(),
         None => Ok(0),
     }
-}
-
-/// Joins the pid namespace of init, and returns the runtime's own, to come back to: who joins another
-/// one moves only its children (pid_namespaces(7)), of which the next must be the container's and no
-/// other.
-fn join_pid(init: &OwnedFd) -> Result<OwnedFd> {
-    let own = Procfs::open()?.magic_file("self/ns/pid")?;
-    setns(init.as_fd(), PID)?;
-    Ok(own)
 }
 
 /// A descriptor of init, which stays init's when its number is reused.
@@ -214,35 +211,59 @@ fn stopped() -> Error {
     Error::new("cannot exec in a stopped container")
 }
 
-/// Init may have ended since it was looked at. Its pid namespace takes no process then, for which
-/// the kernel has the word ENOMEM (clone(2)).
-fn gone(container: &Container, error: Error) -> Error {
-    if container.is_alive().unwrap_or(true) { error } else { stopped() }
+/// How long the end of init may take, in milliseconds.
+const LONGEST_END: u16 = 500;
+
+/// An init that is ending has left its namespaces (setns: ESRCH); its pid namespace takes no process
+/// (clone3: ENOMEM), or takes the new one along, and waits until that is reaped. So it may not have
+/// ended yet.
+fn stopped_or(error: Error, init: BorrowedFd<'_>) -> Error {
+    if matches!(wait_ended(init, LONGEST_END), Ok(true)) { stopped() } else { error }
 }
 
 /// The root of a container that shares its mounts.
 fn root_of(container: &Container) -> Result<OwnedFd> {
-    Procfs::open()?.magic_file(&format!("{}/root", container.record.pid))
+    let root = Procfs::open()?.magic_file(&format!("{}/root", container.record.pid));
+    // Else it may be that of a process which has the number now.
+    if container.is_alive()? { root } else { Err(stopped()) }
+}
+
+/// The cgroup that the process is born in. `None`: that of the caller, because the container has none.
+fn open_cgroup(container: &Container, options: &Options, host: &Host) -> Result<Option<OwnedFd>> {
+    let Some(own) = &container.record.cgroup else {
+        return match options.cgroup {
+            Some(_) => Err(Error::new("--cgroup: the container has no cgroup of its own")),
+            None => Ok(None),
+        };
+    };
+    match cgroup::join::open(&own.directory, options.cgroup.as_deref())? {
+        Some(directory) => Ok(Some(directory)),
+        None => cgroup_of_init(container, host),
+    }
+}
+
+fn cgroup_of_init(container: &Container, host: &Host) -> Result<Option<OwnedFd>> {
+    let current = cgroup::join::of_process(container.record.pid, host.cgroup_mount);
+    if container.is_alive()? { current } else { Err(stopped()) }
 }
 
 fn refuses_processes(error: &Error) -> bool {
     matches!(error.errno(), Some(Errno::EBUSY | Errno::ENODEV | Errno::ENOENT | Errno::EOPNOTSUPP))
 }
 
-/// Step 6. Returns the terminal's master, if nobody asked for it, when the program was executed.
+/// Step 6. Returns the terminal's master, if nobody asked for it, when the program was executed; no
+/// error if the process has ended without a word.
 fn hand_over(
     channel: &Channel,
     sockets: Sockets,
     process: &Child,
     plan: &Exec,
     options: &Options,
-) -> Result<Option<OwnedFd>> {
+) -> std::result::Result<Option<OwnedFd>, Option<Error>> {
     let terminal = match channel.receive()? {
         FromInit::Ready(terminal) => terminal,
-        FromInit::Failed(error) => return Err(error),
-        FromInit::Asks | FromInit::Gone => {
-            return Err(Error::new("the process ended before the program was executed"));
-        }
+        FromInit::Failed(error) => return Err(Some(error)),
+        FromInit::Asks | FromInit::Gone => return Err(None),
     };
     if plan.process.limits_by_runtime {
         credentials::set_limits(process.pid, &plan.process)?;
@@ -259,7 +280,7 @@ fn hand_over(
         channel.go()?;
     }
     match channel.receive()? {
-        FromInit::Failed(error) => Err(error),
+        FromInit::Failed(error) => Err(Some(error)),
         // The end of the connection: the program was executed.
         _ => Ok(master),
     }
@@ -271,34 +292,34 @@ struct Joiner {
     /// None: a helper has joined the namespaces.
     init: Option<OwnedFd>,
     root: Option<OwnedFd>,
+    procfs: Procfs,
+    keyring: Option<String>,
     channel: Channel,
     inherited: Inherited,
 }
 
 impl Joiner {
     fn story(self) -> (Channel, Result<Infallible>) {
-        let Self { plan, init, root, channel, inherited } = self;
-        let result = Self::join(&plan, init, root, &channel, inherited);
+        let Self { plan, init, root, procfs, keyring, channel, inherited } = self;
+        let result = Self::join(&plan, init, procfs, keyring.as_deref())
+            .and_then(|label| Self::become_program(&plan, root, label, &channel, inherited));
         (channel, result)
     }
 
+    /// Into the container, if it is not there already. What has to be done from outside comes first.
     fn join(
         plan: &Exec,
         init: Option<OwnedFd>,
-        root: Option<OwnedFd>,
-        channel: &Channel,
-        inherited: Inherited,
-    ) -> Result<Infallible> {
-        // 4. Into the container. What has to be done from outside comes first.
+        procfs: Procfs,
+        keyring: Option<&str>,
+    ) -> Result<Option<labels::Label>> {
         process::die_with_runtime(true)?;
         process::setsid()?;
-        let callers_umask = umask(Mode::empty());
         let wanted = &plan.process;
         if let Some(processors) = &wanted.affinity.last {
             process::sched_setaffinity(processors)
                 .context(|| "config.json: /process/execCPUAffinity/final")?;
         }
-        let procfs = Procfs::open()?;
         if let Some(adj) = wanted.oom_score_adj {
             procfs
                 .write("self/oom_score_adj", &adj.to_string())
@@ -315,6 +336,21 @@ impl Joiner {
             process::die_with_runtime(true)?;
             process::not_dumpable()?;
         }
+        if let Some(name) = keyring {
+            process::join_session_keyring(name)?;
+        }
+        Ok(label)
+    }
+
+    fn become_program(
+        plan: &Exec,
+        root: Option<OwnedFd>,
+        label: Option<labels::Label>,
+        channel: &Channel,
+        inherited: Inherited,
+    ) -> Result<Infallible> {
+        let callers_umask = umask(Mode::empty());
+        let wanted = &plan.process;
         if let Some(root) = root {
             rootfs::enter_root_of_init(root)?;
         }

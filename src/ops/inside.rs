@@ -22,7 +22,7 @@ pub fn clone_init(new: u64, joined: &[Joined], cgroup: Option<BorrowedFd<'_>>) -
     let helped = joined.iter().filter(|joined| joined.by == Joiner::Helper);
     let helped: Vec<_> = helped.map(|joined| (joined.file.as_fd(), joined.kind)).collect();
     if !helped.is_empty() {
-        return clone_inside(&helped, new, cgroup);
+        return clone_inside(&helped, new, cgroup, || Ok(()));
     }
     let own = namespaces::enter(joined)?;
     let cloned = clone3(new, cgroup);
@@ -33,7 +33,8 @@ pub fn clone_init(new: u64, joined: &[Joined], cgroup: Option<BorrowedFd<'_>>) -
 }
 
 /// Starts a process in `new` namespaces, after `joins`: namespaces with their CLONE_NEW* flags, of
-/// which the user namespace is joined last, because the others need not belong to it.
+/// which the user namespace is joined last, because the others need not belong to it. Before that the
+/// helper does what has to be done `outside`.
 ///
 /// # Errors
 /// Those of clone3(2) and setns(2).
@@ -41,13 +42,14 @@ pub fn clone_inside(
     joins: &[(BorrowedFd<'_>, u64)],
     new: u64,
     cgroup: Option<BorrowedFd<'_>>,
+    outside: impl FnOnce() -> Result<()>,
 ) -> Result<Cloned> {
     let (ours, its) = socket::pair()?;
     // In the cgroup already: from inside it may not be entered.
     match clone3(0, cgroup)? {
         Cloned::Init => {
             drop(ours);
-            let answer = join(joins).and_then(|()| clone_sibling(new));
+            let answer = outside().and_then(|()| join(joins)).and_then(|()| clone_sibling(new));
             match answer {
                 Ok(Cloned::Init) => return Ok(Cloned::Init),
                 Ok(Cloned::Runtime(child)) => {
@@ -70,7 +72,7 @@ pub fn clone_inside(
             }
         }
     }
-    .context(|| "join the user namespace")
+    .context(|| "join the namespaces")
 }
 
 /// A user namespace with these ids, which lasts as long as it is open, and in which nobody is.

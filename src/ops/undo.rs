@@ -34,6 +34,7 @@ impl Undo {
             bundle,
             rootfs: plan.rootfs.path.clone(),
             annotations: plan.annotations.clone(),
+            keyring: plan.keyring.clone(),
             own_pid_namespace: plan.namespaces.new & PID != 0,
             has_process: plan.process.is_some(),
             hooks: crate::spec::config::Hooks {

@@ -2,6 +2,7 @@
 //! takes and returns typed descriptors, adds its arguments to the error, and decides nothing.
 
 pub mod alloc;
+pub mod arguments;
 pub mod bpf;
 pub mod clock;
 pub mod ids;

@@ -275,6 +275,18 @@ pub fn close_on_exec_from(first: u32) -> Result<()> {
     .call(|| format!("close_range({first}, CLOEXEC)"))
 }
 
+/// Closes every descriptor from `first` on that the caller of this program has left open. To be
+/// called before this program opens one.
+///
+/// # Errors
+/// None on the kernels that are supported.
+pub fn close_from(first: u32) -> Result<()> {
+    // SAFETY: what is closed would be lost for who owns it; by the rule above nobody here does.
+    Errno::result(unsafe { libc::syscall(libc::SYS_close_range, first, u32::MAX, 0) })
+        .map(drop)
+        .call(|| format!("close_range({first})"))
+}
+
 /// Whether a descriptor of this number is open.
 #[must_use]
 pub fn is_open(number: RawFd) -> bool {
