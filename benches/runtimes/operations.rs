@@ -14,6 +14,7 @@ const GROUPS: &[Group] = &[
     ("steps", &["create", "state", "start", "delete"], steps),
     ("cycle", &["cycle"], cycle),
     ("run", &["run"], run),
+    ("exec", &["exec"], exec),
     ("limits", &["run, no limits", "run, limits", "calls of limits"], limits),
     ("parallel", &["run, 2 loops", "run, 8 loops"], parallel),
     ("memory", &["memory of create", "memory of init", "memory of run"], memory),
@@ -111,6 +112,24 @@ fn cycle(bench: &mut Bench, contender: &Contender) -> Result<()> {
 pub fn run(bench: &mut Bench, contender: &Contender) -> Result<()> {
     let elapsed = bench.expect(&mut bench.run_command(contender, "run"), &contender.name)?;
     bench.add("run", contender, elapsed);
+    Ok(())
+}
+
+/// Into a container that was created: its own program, which ends at once, is not started before.
+fn exec(bench: &mut Bench, contender: &Contender) -> Result<()> {
+    if contender.root.is_none() {
+        return Ok(());
+    }
+    let id = "hull-bench-exec";
+    let (_, pid) = bench.create(contender, id)?;
+    for _ in 0..SHORT {
+        let mut command = bench.on(contender, &["exec", id, "/bin/true"]);
+        let elapsed = bench.expect(&mut command, &contender.name)?;
+        bench.add("exec", contender, elapsed);
+    }
+    bench.expect(&mut bench.on(contender, &["start", id]), &contender.name)?;
+    bench.wait_for_the_end(pid)?;
+    bench.expect(&mut bench.on(contender, &["delete", id]), &contender.name)?;
     Ok(())
 }
 

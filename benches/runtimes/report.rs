@@ -10,6 +10,8 @@ const RATIOS: &[(&str, &str, f64, &str)] = &[
     ("run", "crun", 0.5, "run at most 0.5 x crun's"),
     ("run", "floor", 2.0, "run at most 2 x the floor's"),
     ("cycle", "crun", 0.5, "create + start + delete at most 0.5 x crun's"),
+    ("exec", "crun", 0.35, "exec at most 0.35 x crun's"),
+    ("exec", "runc", 0.15, "exec at most 0.15 x runc's"),
     ("state", "crun", 0.25, "state at most 0.25 x crun's"),
     ("--version", "crun", 0.25, "--version at most 0.25 x crun's"),
     ("memory of create", "crun", 1.0, "peak memory of create below crun's"),
