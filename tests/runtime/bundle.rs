@@ -65,6 +65,8 @@ pub struct Bundle {
     prefix: Vec<String>,
     /// The containers' processes, to be reaped.
     pidfds: RefCell<Vec<OwnedFd>>,
+    /// Programs of a detached `exec`: orphans, which no init outlives before they are reaped.
+    orphans: RefCell<Vec<OwnedFd>>,
 }
 
 impl Bundle {
@@ -81,6 +83,7 @@ impl Bundle {
             directory,
             prefix: Vec::new(),
             pidfds: RefCell::default(),
+            orphans: RefCell::default(),
         };
         for path in ["bundle/rootfs/bin", "root", "output"] {
             fs::create_dir_all(bundle.directory.join(path)).expect("create the bundle");
@@ -323,6 +326,11 @@ impl Bundle {
         self.state()["status"].as_str().expect("a status").to_owned()
     }
 
+    /// This process is the parent of a program whose runtime has left; it is ended with the bundle.
+    pub fn adopt(&self, pid: i32) {
+        self.orphans.borrow_mut().extend(call::pidfd(pid));
+    }
+
     /// The processes that a call of this test's runtime left, or that are in the container's cgroup.
     pub fn processes(&self) -> Vec<i32> {
         let ours =
@@ -357,6 +365,10 @@ impl Bundle {
 impl Drop for Bundle {
     fn drop(&mut self) {
         self.prefix.clear();
+        for orphan in self.orphans.borrow_mut().drain(..) {
+            rustix::process::pidfd_send_signal(&orphan, Signal::KILL).ok();
+            rustix::process::waitid(WaitId::PidFd(orphan.as_fd()), WaitIdOptions::EXITED).ok();
+        }
         for entry in fs::read_dir(self.root()).into_iter().flatten().flatten() {
             let id = entry.file_name().to_string_lossy().into_owned();
             let _ = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {

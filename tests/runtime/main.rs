@@ -19,6 +19,10 @@ mod descriptors;
 mod device_rules;
 mod devices;
 mod events;
+mod exec;
+mod exec_bad_input;
+mod exec_join;
+mod exec_security;
 mod fifo;
 mod hooks;
 mod killed;
@@ -60,6 +64,10 @@ fn main() {
         device_rules::TABLE,
         devices::TABLE,
         events::TABLE,
+        exec::TABLE,
+        exec_bad_input::TABLE,
+        exec_join::TABLE,
+        exec_security::TABLE,
         hooks::TABLE,
         killed::TABLE,
         lifecycle::TABLE,

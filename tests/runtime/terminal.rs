@@ -37,19 +37,19 @@ table!(Root, Busybox;
 );
 
 /// A socket that waits for a terminal.
-struct Console {
+pub struct Console {
     listener: UnixListener,
-    path: String,
+    pub path: String,
 }
 
 impl Console {
-    fn new(bundle: &Bundle) -> Self {
+    pub fn new(bundle: &Bundle) -> Self {
         let path = bundle.beside("console").to_str().expect("UTF-8").to_owned();
         Self { listener: UnixListener::bind(&path).expect("bind"), path }
     }
 
     /// The terminal's other side and the payload that came with it.
-    fn receive(&self) -> (OwnedFd, String) {
+    pub fn receive(&self) -> (OwnedFd, String) {
         assert!(
             call::readable(&self.listener, call::limit()),
             "nobody connected to the console socket"
@@ -80,7 +80,7 @@ pub fn receive_fd(stream: &UnixStream) -> (OwnedFd, String) {
 }
 
 /// What comes out of a terminal until `end`, without carriage returns.
-fn read_until(terminal: impl AsFd, end: &str) -> String {
+pub fn read_until(terminal: impl AsFd, end: &str) -> String {
     let mut text = String::new();
     while !text.contains(end) {
         assert!(call::readable(&terminal, call::limit()), "{end:?} did not come; so far: {text:?}");
@@ -248,7 +248,7 @@ fn run_detached_sends_the_terminal() {
 }
 
 /// A pseudoterminal of the test: its own side and that of a runtime in the foreground.
-fn own_terminal(rows: u16, columns: u16) -> (OwnedFd, OwnedFd) {
+pub fn own_terminal(rows: u16, columns: u16) -> (OwnedFd, OwnedFd) {
     let flags = rustix::pty::OpenptFlags::RDWR
         | rustix::pty::OpenptFlags::NOCTTY
         | rustix::pty::OpenptFlags::CLOEXEC;
