@@ -138,12 +138,13 @@ pub fn may_make_a_process(mut args: impl Iterator<Item = OsString>) -> bool {
 
 /// Reads a command line; the first argument is the program's own name.
 pub fn parse(args: impl Iterator<Item = OsString>) -> Parsed {
-    let mut matches = match parser().try_get_matches_from(argv::rewrite(args)) {
+    let args = argv::rewrite(args);
+    let mut matches = match parser().try_get_matches_from(&args) {
         Ok(matches) => matches,
         Err(error) if matches!(error.kind(), ErrorKind::DisplayHelp) => {
             return Parsed::Print(error.to_string());
         }
-        Err(error) => return Parsed::Wrong(Log::default(), one_line(&error)),
+        Err(error) => return Parsed::Wrong(log_of(args), one_line(&error)),
     };
     if switch(&matches, "version") {
         return Parsed::Print(version());
@@ -164,6 +165,16 @@ pub fn parse(args: impl Iterator<Item = OsString>) -> Parsed {
         Ok(command) => Parsed::Command(global, command),
         Err(message) => Parsed::Wrong(global.log, message),
     }
+}
+
+/// Where the message belongs if the command line is wrong: what it says of a log before that.
+fn log_of(args: Vec<OsString>) -> Log {
+    let matches = parser().ignore_errors(true).try_get_matches_from(args);
+    let log = matches.map(|matches| match global(&matches, &matches) {
+        Ok(flags) => flags.log,
+        Err((log, _)) => log,
+    });
+    log.unwrap_or_default()
 }
 
 /// clap explains over several lines; a log takes one.
