@@ -13,6 +13,7 @@ mod case;
 mod cgroup;
 mod cli;
 mod concurrency;
+mod contract;
 mod credentials;
 mod delete;
 mod descriptors;
@@ -58,6 +59,7 @@ fn main() {
         cgroup::TABLE,
         cli::TABLE,
         concurrency::TABLE,
+        contract::TABLE,
         credentials::TABLE,
         delete::TABLE,
         descriptors::TABLE,
