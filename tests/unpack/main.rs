@@ -1,6 +1,7 @@
 //! The unpacker from outside: real tars, real files, one file per subject.
 
 mod archive;
+mod bundles;
 mod case;
 mod faithful;
 mod forms;
@@ -11,6 +12,7 @@ mod overlay;
 mod random;
 mod rootless;
 mod saved;
+mod stores;
 mod tree;
 mod whiteouts;
 
@@ -19,6 +21,7 @@ use libtest_mimic::Arguments;
 fn main() {
     let arguments = Arguments::from_args();
     let trials = case::trials(&[
+        bundles::TABLE,
         faithful::TABLE,
         forms::TABLE,
         hostile::TABLE,
@@ -27,6 +30,7 @@ fn main() {
         overlay::TABLE,
         random::TABLE,
         rootless::TABLE,
+        stores::TABLE,
         whiteouts::TABLE,
     ]);
     libtest_mimic::run(&arguments, trials).exit();
