@@ -9,10 +9,12 @@ use nix::unistd::{getegid, geteuid};
 
 use crate::error::Result;
 use crate::plan::cgroup::Manager;
+use crate::plan::seccomp::FLAGS;
+use crate::plan::seccomp::flag::{NEW_LISTENER, WAIT_KILLABLE_RECV};
 use crate::spec::config::Spec;
-use crate::sys::ids;
 use crate::sys::mount::filesystem_magic;
 use crate::sys::path::open_directory;
+use crate::sys::{filter, ids};
 
 /// CGROUP2_SUPER_MAGIC (statfs(2)).
 const CGROUP2_MAGIC: i64 = 0x6367_7270;
@@ -48,6 +50,8 @@ pub struct Host {
     pub has_apparmor: bool,
     /// Whether SELinux is enabled. Asked only if the config has a label.
     pub has_selinux: bool,
+    /// The flags of seccomp(2) that the kernel has. Asked only if the config names one.
+    pub seccomp_flags: u32,
     /// The absolute path of the root filesystem, or what is wrong with it.
     pub rootfs: std::result::Result<String, String>,
 }
@@ -82,6 +86,7 @@ impl Default for Host {
             user_of_services: None,
             has_apparmor: false,
             has_selinux: false,
+            seccomp_flags: 0,
             rootfs: Ok("/rootfs".to_owned()),
         }
     }
@@ -116,6 +121,7 @@ impl Host {
             user_of_services: if manager == Manager::Systemd { user_of_services() } else { None },
             has_apparmor: apparmor && has_apparmor(),
             has_selinux: selinux && has_selinux(),
+            seccomp_flags: seccomp_flags(spec),
             rootfs: rootfs(spec, bundle),
         })
     }
@@ -131,6 +137,8 @@ impl Host {
             cgroup_mount: cgroup_mount(),
             has_apparmor: has_label && has_apparmor(),
             has_selinux: has_label && has_selinux(),
+            // `create` has seen to it.
+            seccomp_flags: u32::MAX,
             ..Self::default()
         })
     }
@@ -220,6 +228,26 @@ fn has_apparmor() -> bool {
 
 fn has_selinux() -> bool {
     Path::new("/sys/fs/selinux/enforce").exists()
+}
+
+fn seccomp_flags(spec: &Spec) -> u32 {
+    let names = spec.linux.seccomp.iter().flat_map(|section| &section.flags);
+    if names.flatten().next().is_none() {
+        return 0;
+    }
+    known_seccomp_flags()
+}
+
+/// Those of the config's flags that the kernel has.
+#[must_use]
+pub fn known_seccomp_flags() -> u32 {
+    FLAGS.iter().map(|(_, flag)| *flag).filter(|flag| knows_seccomp_flag(*flag)).sum()
+}
+
+/// One of them is known only beside the one that makes a listener.
+fn knows_seccomp_flag(flag: u32) -> bool {
+    let beside = if flag == WAIT_KILLABLE_RECV { NEW_LISTENER } else { 0 };
+    filter::knows_flag(flag | beside)
 }
 
 fn rootfs(spec: &Spec, bundle: &str) -> std::result::Result<String, String> {

@@ -4,7 +4,8 @@ use crate::error::{Context, Result};
 use crate::plan::credentials::Credentials;
 use crate::plan::process::Process;
 use crate::sys::ids::{
-    become_user, capset, keep_capabilities, limit_bounding_set, no_new_privs, set_ambient,
+    CapabilitySets, become_user, capset, keep_capabilities, limit_bounding_set, no_new_privs,
+    set_ambient,
 };
 use crate::sys::process::{ioprio_set, sched_setattr, set_rlimit};
 
@@ -27,7 +28,8 @@ pub fn set_limits(pid: i32, process: &Process) -> Result<()> {
     Ok(())
 }
 
-/// Becomes the user. No file may be opened for the runtime's sake after this.
+/// Becomes the user. No file may be opened for the runtime's sake after this. What a filter needs
+/// that is loaded last stays permitted.
 ///
 /// # Errors
 /// Those of the calls, with the field of the config.
@@ -44,7 +46,10 @@ pub fn apply(process: &Process) -> Result<()> {
         keep_capabilities(true)?;
     }
     become_user(*uid, *gid, groups).context(|| "config.json: /process/user")?;
-    capset(capabilities).context(|| "config.json: /process/capabilities")?;
+    let for_filter = process.filter.as_ref().and_then(|filter| filter.loaded_with);
+    let permitted = for_filter.map_or(capabilities.permitted, |sets| sets.permitted);
+    let sets = CapabilitySets { permitted, ..*capabilities };
+    capset(&sets).context(|| "config.json: /process/capabilities")?;
     if capabilities.ambient != 0 {
         set_ambient(capabilities.ambient)
             .context(|| "config.json: /process/capabilities/ambient")?;

@@ -17,6 +17,7 @@ pub mod network;
 pub mod notify;
 pub mod program;
 pub mod rootfs;
+pub mod seccomp;
 pub mod terminal;
 pub mod user;
 pub mod working_directory;

@@ -3,22 +3,25 @@
 
 use std::ffi::CString;
 
+use nix::errno::Errno;
 use nix::sys::stat::{Mode, umask};
 
 use super::inherited::Inherited;
 use super::labels::Label;
+use super::seccomp::{self, Agent};
 use super::{credentials, executable, home, terminal, working_directory};
 use crate::error::{Error, Result};
 use crate::plan::process::{Process, set_env};
+use crate::plan::seccomp::Filter;
+use crate::sys::execve::Executable;
 use crate::sys::path::InRoot;
 use crate::sys::process;
 
 /// What there is to execute.
-pub struct Program {
-    path: CString,
-    args: Vec<CString>,
-    env: Vec<CString>,
+pub struct Program<'a> {
+    executable: Executable,
     label: Option<Label>,
+    filter: Option<&'a Filter>,
 }
 
 /// Goes to the working directory, becomes the user and finds the program. `root` is the root of
@@ -26,12 +29,12 @@ pub struct Program {
 ///
 /// # Errors
 /// Those of the calls, with the field of the config; what is wrong with the program.
-pub fn become_user(
+pub fn become_user<'a>(
     root: &InRoot,
-    plan: &Process,
+    plan: &'a Process,
     label: Option<Label>,
     callers_umask: Mode,
-) -> Result<Program> {
+) -> Result<Program<'a>> {
     let env = with_home(plan, root);
     if plan.terminal.is_none() {
         terminal::give_streams(plan.credentials.uid)?;
@@ -56,10 +59,11 @@ pub fn become_user(
     let mask = plan.credentials.umask.map(Mode::from_bits_truncate);
     umask(mask.unwrap_or(callers_umask));
     let path = executable::find(&plan.args[0], &env)?;
-    Ok(Program { path, args: c_strings(&plan.args), env: c_strings(&env), label })
+    let executable = Executable::new(path, c_strings(&plan.args), c_strings(&env));
+    Ok(Program { executable, label, filter: plan.filter.as_ref() })
 }
 
-impl Program {
+impl Program<'_> {
     /// The last changes before [`Program::execute`].
     ///
     /// # Errors
@@ -73,11 +77,29 @@ impl Program {
         process::keep_on_exec(inherited.count)
     }
 
-    /// Becomes the program. Returns only what went wrong.
+    /// Loads the filter and becomes the program. Returns what went wrong; where the filter may
+    /// keep this thread from telling it, `fail` tells it and ends the process instead.
     #[must_use]
-    pub fn execute(&self) -> Error {
-        let errno = process::execve(&self.path, &self.args, &self.env);
-        Error::from_call(format!("exec {:?}", self.path), errno)
+    pub fn execute(&self, agent: Option<Agent>, fail: impl Fn(&Error) + Sync) -> Error {
+        match self.filter {
+            None => self.refused(self.executable.execve()),
+            Some(filter) => match seccomp::load(filter, agent, &fail, self) {
+                Err(error) => error.context("config.json: /linux/seccomp"),
+                Ok(errno) => self.refused(errno),
+            },
+        }
+    }
+
+    /// Makes the one call.
+    #[must_use]
+    pub fn execve(&self) -> Errno {
+        self.executable.execve()
+    }
+
+    /// What it means that it returned.
+    #[must_use]
+    pub fn refused(&self, errno: Errno) -> Error {
+        Error::from_call(format!("exec {:?}", self.executable.path()), errno)
     }
 }
 

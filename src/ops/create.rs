@@ -16,7 +16,8 @@
 //!   10 device rules, state.json, sockets,
 //!      pid file
 //!                                   Go ──────▶    waits for `start`: a byte in exec.fifo
-//!                                              11 startContainer hooks, label, execve
+//!                                              11 startContainer hooks, label, filter,
+//!                                                 execve
 //! ```
 //!
 //! Init dies with the runtime until the runtime has recorded it: first by the death signal, then,
@@ -39,9 +40,10 @@ use crate::container::inherited::Inherited;
 use crate::container::mount::Opened;
 use crate::container::notify::Relay;
 use crate::container::program::{self, Program};
+use crate::container::seccomp::Agent;
 use crate::container::{
     cgroup, credentials, devices, hooks, labels, masked, mount, namespaces, network, notify,
-    rootfs, terminal, user,
+    rootfs, seccomp, terminal, user,
 };
 use crate::error::{Call, Context, Error, Result};
 use crate::host::Host;
@@ -157,6 +159,8 @@ pub fn build(global: &Global, options: &Options, start: Start) -> Result<Created
         options.console_socket.as_deref(),
         options.pidfd_socket.as_deref(),
     )?;
+    let filter = plan.process.as_ref().and_then(|process| process.filter.as_ref());
+    let connection = seccomp::connect(filter)?;
     let joined = namespaces::open_joins(&plan.namespaces)?;
     let opened = mount::open_sources(&plan)?;
 
@@ -182,14 +186,15 @@ pub fn build(global: &Global, options: &Options, start: Start) -> Result<Created
             let record = undo.forget();
             drop((ours, cgroup, sockets));
             let channel = Channel(its);
-            let mut init = Init { plan, record, joined, opened, channel, fifo, inherited };
+            let mut init =
+                Init { plan, record, joined, opened, channel, fifo, inherited, connection };
             let Err(error) = init.story();
             init.fail(&error);
             std::process::exit(1);
         }
         Cloned::Runtime(child) => undo.init = Some(child),
     }
-    drop((its, fifo));
+    drop((its, fifo, connection));
     let channel = Channel(ours);
     undo.record.pid = undo.init().pid;
     if plan.gets_ids() {
@@ -277,12 +282,16 @@ struct Init {
     channel: Channel,
     fifo: Option<OwnedFd>,
     inherited: Inherited,
+    connection: Option<OwnedFd>,
 }
 
 impl Init {
     fn story(&mut self) -> Result<Infallible> {
+        let agent = self.agent()?;
+        let joined = std::mem::take(&mut self.joined);
+        let opened = std::mem::take(&mut self.opened);
         // Steps 5 to 9 close, when they end, the directories that they opened.
-        let (program, terminal) = self.prepare()?;
+        let (program, terminal) = self.prepare(joined, opened)?;
         // From here on the end of the connection tells that the runtime is gone before it has
         // recorded this process; the death signal would end a container that is recorded.
         process::die_with_runtime(false)?;
@@ -306,14 +315,16 @@ impl Init {
         if let Some(fifo) = &self.fifo {
             say_that_it_executes(fifo)?;
         }
-        Err(program.execute())
+        Err(program.execute(agent, |error| self.fail(error)))
     }
 
     /// Steps 5 to 9: what there is to execute, and the master of the terminal.
     #[expect(clippy::too_many_lines, reason = "the story of an operation is one function")]
-    fn prepare(&mut self) -> Result<(Option<Program>, Option<OwnedFd>)> {
-        let joined = std::mem::take(&mut self.joined);
-        let mut opened = std::mem::take(&mut self.opened);
+    fn prepare(
+        &self,
+        joined: Vec<namespaces::Joined>,
+        mut opened: Opened,
+    ) -> Result<(Option<Program<'_>>, Option<OwnedFd>)> {
         let plan = &self.plan;
         let has_user = plan.namespaces.is_own(USER);
         // 5. Init itself, its namespaces, and what belongs to them.
@@ -408,6 +419,16 @@ impl Init {
         let Some(process) = &plan.process else { return Ok((None, terminal)) };
         let program = program::become_user(&root, process, label, callers_umask)?;
         Ok((Some(program), terminal))
+    }
+
+    /// Who decides calls of the program. The program gets the filter when `create` has long ended.
+    fn agent(&mut self) -> Result<Option<Agent>> {
+        let connection = self.connection.take();
+        if connection.is_none() {
+            return Ok(None);
+        }
+        let filter = self.plan.process.as_ref().and_then(|process| process.filter.as_ref());
+        Agent::new(connection, &Procfs::open()?, filter, &self.record, Status::Created)
     }
 
     /// The state object as the container sees it: with the pid that init has there.

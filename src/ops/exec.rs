@@ -12,7 +12,7 @@
 //!                                     exit                     5  terminal, working directory,
 //!                                                                 user, the program's file
 //!   6  sockets, pid file     ◀──────────────────────────────── Ready
-//!         Go, if it waits for it ────────────────────────────▶ 7  label, execve
+//!         Go, if it waits for it ────────────────────────────▶ 7  label, filter, execve
 //!   8  in the foreground: wait
 //! ```
 //!
@@ -40,7 +40,8 @@ use super::inside::clone_inside;
 use super::start::find;
 use crate::bundle;
 use crate::container::inherited::Inherited;
-use crate::container::{cgroup, credentials, labels, program, rootfs, terminal, user};
+use crate::container::seccomp::Agent;
+use crate::container::{cgroup, credentials, labels, program, rootfs, seccomp, terminal, user};
 use crate::error::{Context, Error, Result};
 use crate::host::Host;
 use crate::lifecycle::{Operation, Status, check};
@@ -48,7 +49,7 @@ use crate::log::Level;
 use crate::plan::exec::{Changes, Exec, Wanted, plan};
 use crate::plan::namespaces::{PID, USER};
 use crate::spec::config::Spec;
-use crate::state::Container;
+use crate::state::{Container, Record};
 use crate::sync::{Channel, FromInit};
 use crate::sys::path::{InRoot, open_directory};
 use crate::sys::proc::Procfs;
@@ -115,6 +116,7 @@ pub fn exec(global: &Global, options: &Options) -> Result<u8> {
     let has_terminal = plan.process.terminal.is_some();
     let [console, pidfd] = [&options.console_socket, &options.pidfd_socket].map(Option::as_deref);
     let sockets = Sockets::connect(has_terminal, options.detach, console, pidfd)?;
+    let connection = seccomp::connect(plan.process.filter.as_ref())?;
 
     // 2. What belongs to the container.
     let root = if plan.has_own_mounts { None } else { Some(root_of(&container)?) };
@@ -161,18 +163,19 @@ pub fn exec(global: &Global, options: &Options) -> Result<u8> {
     };
     let process = match cloned.map_err(|error| stopped_or(error, init.as_fd()))? {
         Cloned::Init => {
-            let keyring = container.record.keyring;
+            let record = container.record;
             drop((ours, cgroup, sockets, container.directory, signals));
             let init = (!by_helper).then_some(init);
             let channel = Channel(its);
-            let joiner = Joiner { plan, init, root, procfs, keyring, channel, inherited };
+            let joiner =
+                Joiner { plan, init, root, procfs, record, channel, inherited, connection };
             let (channel, Err(error)) = joiner.story();
             channel.fail(&error);
             std::process::exit(255);
         }
         Cloned::Runtime(process) => process,
     };
-    drop(its);
+    drop((its, connection));
 
     // 6. What the caller asked for, while the program starts.
     let channel = Channel(ours);
@@ -293,16 +296,21 @@ struct Joiner {
     init: Option<OwnedFd>,
     root: Option<OwnedFd>,
     procfs: Procfs,
-    keyring: Option<String>,
+    record: Record,
     channel: Channel,
     inherited: Inherited,
+    connection: Option<OwnedFd>,
 }
 
 impl Joiner {
     fn story(self) -> (Channel, Result<Infallible>) {
-        let Self { plan, init, root, procfs, keyring, channel, inherited } = self;
-        let result = Self::join(&plan, init, procfs, keyring.as_deref())
-            .and_then(|label| Self::become_program(&plan, root, label, &channel, inherited));
+        let Self { plan, init, root, procfs, record, channel, inherited, connection } = self;
+        let filter = plan.process.filter.as_ref();
+        let agent = Agent::new(connection, &procfs, filter, &record, Status::Running);
+        let result = agent.and_then(|agent| {
+            let label = Self::join(&plan, init, procfs, record.keyring.as_deref())?;
+            Self::become_program(&plan, root, label, &channel, inherited, agent)
+        });
         (channel, result)
     }
 
@@ -348,6 +356,7 @@ impl Joiner {
         label: Option<labels::Label>,
         channel: &Channel,
         inherited: Inherited,
+        agent: Option<Agent>,
     ) -> Result<Infallible> {
         let callers_umask = umask(Mode::empty());
         let wanted = &plan.process;
@@ -378,6 +387,6 @@ impl Joiner {
         }
         drop((terminal, root));
         program.get_ready(inherited)?;
-        Err(program.execute())
+        Err(program.execute(agent, |error| channel.fail(error)))
     }
 }

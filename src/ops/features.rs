@@ -4,10 +4,14 @@
 use serde_json::json;
 
 use crate::error::Result;
+use crate::host::known_seccomp_flags;
 use crate::plan::hooks::by_kind;
 use crate::plan::mount_options::WORDS;
 use crate::plan::namespaces::TYPES;
 use crate::plan::process::{MODE_FLAGS, MODES};
+use crate::plan::seccomp::FLAGS;
+use crate::plan::seccomp::architectures::ARCHITECTURES;
+use crate::plan::seccomp::rules::{ACTIONS, OPERATORS};
 use crate::plan::unit::annotations::PREFIX;
 use crate::spec::VERSION;
 use crate::spec::config::Hooks;
@@ -39,7 +43,14 @@ fn document() -> serde_json::Value {
             "cgroup": {
                 "v1": false, "v2": true, "systemd": true, "systemdUser": false, "rdma": true,
             },
-            "seccomp": { "enabled": false },
+            "seccomp": {
+                "enabled": true,
+                "actions": ACTIONS.map(|(name, _)| name),
+                "operators": OPERATORS.map(|(name, _)| name),
+                "archs": ARCHITECTURES.each_ref().map(|architecture| architecture.name),
+                "knownFlags": FLAGS.map(|(name, _)| name),
+                "supportedFlags": supported_flags(),
+            },
             "apparmor": { "enabled": true },
             "selinux": { "enabled": true },
             "intelRdt": { "enabled": false },
@@ -55,4 +66,11 @@ fn document() -> serde_json::Value {
         },
         "potentiallyUnsafeConfigAnnotations": [PREFIX],
     })
+}
+
+/// The flags of the config that this kernel has (features-linux.md, "Seccomp").
+fn supported_flags() -> Vec<&'static str> {
+    let known = known_seccomp_flags();
+    let supported = FLAGS.iter().filter(|(_, flag)| known & flag != 0);
+    supported.map(|(name, _)| *name).collect()
 }

@@ -4,6 +4,7 @@
 use super::Problems;
 use super::namespaces::{self, MOUNT, PID, USER};
 use super::process::{self, Process};
+use super::seccomp;
 use crate::error::Result;
 use crate::host::Host;
 use crate::spec::config::{self, Capabilities, Spec};
@@ -108,7 +109,8 @@ pub fn plan(config: Spec, wanted: Wanted, host: &Host) -> Result<Exec> {
     };
     let linux = config.linux;
     let namespaces = namespaces::plan(&linux.namespaces, &linux.time_offsets, &mut problems);
-    let process = process::plan(process, host, namespaces.is_own(USER), &mut problems);
+    let mut process = process::plan(process, host, namespaces.is_own(USER), &mut problems);
+    seccomp::plan(&linux, &config.annotations, Some(&mut process), host, &mut problems);
     let own = |kind: &&(_, u64)| namespaces.is_own(kind.1) && kind.1 != PID;
     let exec = Exec {
         process,

@@ -15,6 +15,7 @@ pub mod network;
 pub mod process;
 pub mod resources;
 pub mod rootfs;
+pub mod seccomp;
 pub mod sysctl;
 pub mod unit;
 pub mod update;
@@ -129,7 +130,7 @@ impl Problems {
     ///
     /// # Errors
     /// If something is.
-    fn into_result(self, document: &str) -> Result<()> {
+    pub fn into_result(self, document: &str) -> Result<()> {
         if self.wrong.is_empty() {
             return Ok(());
         }
@@ -196,6 +197,7 @@ pub fn plan(spec: Spec, request: &Request<'_>, host: &Host) -> Result<Plan> {
     uts_name("/hostname", spec.hostname.as_deref(), &namespaces, &mut problems);
     uts_name("/domainname", spec.domainname.as_deref(), &namespaces, &mut problems);
     hooks::check(&spec.hooks, &mut problems);
+    seccomp::plan(&linux, &spec.annotations, process.as_mut(), host, &mut problems);
 
     let nothing = Default::default();
     let from = linux.resources.as_ref().unwrap_or(&nothing);
@@ -252,10 +254,7 @@ fn check_version(version: &str, problems: &mut Problems) {
 /// Each of these is an issue of its own. None is ever ignored.
 fn refuse_later_properties(spec: &Spec, problems: &mut Problems) {
     let linux = &spec.linux;
-    let later = [
-        ("/linux/seccomp", linux.seccomp.is_some()),
-        ("/linux/intelRdt", linux.intel_rdt.is_some()),
-    ];
+    let later = [("/linux/intelRdt", linux.intel_rdt.is_some())];
     for (pointer, _) in later.into_iter().filter(|(_, is_set)| *is_set) {
         problems.not_supported(pointer);
     }

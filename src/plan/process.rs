@@ -4,6 +4,7 @@ use std::fmt;
 
 use super::affinity::{self, Affinity};
 use super::credentials::{self, Credentials};
+use super::seccomp::Filter;
 use super::{Problems, list};
 use crate::host::Host;
 use crate::spec::config;
@@ -39,6 +40,8 @@ pub struct Process {
     pub limits_by_runtime: bool,
     /// Where it runs, if `exec` makes it.
     pub affinity: Affinity,
+    /// The filter of its system calls.
+    pub filter: Option<Filter>,
 }
 
 /// For set_mempolicy(2).
@@ -87,6 +90,8 @@ pub fn plan(
         scheduler: process.scheduler.as_ref().map(|wanted| plan_scheduler(wanted, problems)),
         io_priority: process.io_priority.as_ref().map(|wanted| plan_io_priority(wanted, problems)),
         affinity: affinity::plan(process.exec_cpu_affinity.as_ref(), problems),
+        // From another part of the config.
+        filter: None,
         exec_label: plan_label(process.apparmor_profile, process.selinux_label, host, problems),
         credentials: credentials::plan(process.user, capabilities, permitted, problems),
         args: process.args,

@@ -13,6 +13,7 @@ use serde::de::{IgnoredAny, MapAccess, Visitor};
 use serde::{Deserialize, Deserializer, Serialize};
 
 use super::resources::Resources;
+use super::seccomp::Seccomp;
 
 /// Go writes an empty list as `null`.
 pub(super) fn nullable<'de, T, D>(deserializer: D) -> Result<T, D::Error>
@@ -344,7 +345,8 @@ pub struct Linux {
     #[serde(deserialize_with = "nullable")]
     pub sysctl: BTreeMap<String, String>,
     /// The filter of system calls.
-    pub seccomp: Option<IgnoredAny>,
+    #[serde(deserialize_with = "object")]
+    pub seccomp: Option<Seccomp>,
     /// `shared`, `slave`, `private` or `unbindable`, with an `r` before it for all mounts below.
     pub rootfs_propagation: Option<String>,
     /// Paths that show nothing.

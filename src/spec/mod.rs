@@ -5,6 +5,7 @@ pub mod config;
 pub mod defaults;
 pub mod events;
 pub mod resources;
+pub mod seccomp;
 pub mod state;
 
 /// The version of the specification that is implemented.

@@ -5,6 +5,8 @@ pub mod alloc;
 pub mod arguments;
 pub mod bpf;
 pub mod clock;
+pub mod execve;
+pub mod filter;
 pub mod ids;
 pub mod lock;
 pub mod mount;

@@ -36,6 +36,15 @@ impl Procfs {
         Ok(Self { root })
     }
 
+    /// The pid of this process in the pid namespace of this procfs.
+    ///
+    /// # Errors
+    /// ENOENT, if it has none there.
+    pub fn own_number(&self) -> Result<String> {
+        let number = readlinkat(&self.root, "self").call(|| "readlink(\"/proc/self\")")?;
+        Ok(number.to_string_lossy().into_owned())
+    }
+
     /// Opens a file: `path` is relative to /proc. `self` at its start is this process.
     ///
     /// # Errors
@@ -43,10 +52,7 @@ impl Procfs {
     pub fn file(&self, path: &str, flags: OFlag) -> Result<OwnedFd> {
         // "self" is a symbolic link, though no magic one: its target is another name in /proc.
         let (directory, rest) = match path.strip_prefix("self/") {
-            Some(rest) => {
-                let number = readlinkat(&self.root, "self").call(|| "readlink(\"/proc/self\")")?;
-                (number.to_string_lossy().into_owned() + "/", rest)
-            }
+            Some(rest) => (self.own_number()? + "/", rest),
             None => (String::new(), path),
         };
         let path = format!("{directory}{rest}");

@@ -307,15 +307,6 @@ pub fn keep_on_exec(count: u32) -> Result<()> {
     Ok(())
 }
 
-/// Becomes another program; returns only if that failed.
-#[must_use]
-pub fn execve(path: &CString, args: &[CString], env: &[CString]) -> Errno {
-    match nix::unistd::execve(path, args, env) {
-        Ok(never) => match never {},
-        Err(errno) => errno,
-    }
-}
-
 /// Sets a resource limit of a process, 0 for this one, by its number (getrlimit(2)); u64::MAX is no
 /// limit.
 ///

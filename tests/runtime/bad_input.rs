@@ -42,7 +42,6 @@ table!(Root, Busybox;
     an_invalid_id_is_refused,
     an_id_of_every_allowed_character_is_accepted,
     a_very_long_id_is_refused,
-    seccomp_is_refused_as_not_supported[Hull("runc has it")],
     other_later_properties_are_refused_as_not_supported[Hull("runc 1.1.5 ignores them")],
     empty_later_properties_are_accepted,
     an_apparmor_profile_needs_a_host_with_apparmor[NoFile("/sys/kernel/security/apparmor")],
@@ -398,15 +397,6 @@ fn a_very_long_id_is_refused() {
     let argv = ["create", "--bundle", directory.to_str().expect("UTF-8"), &"x".repeat(5000)];
     let _ = bundle.call(&argv).finish().refused();
     assert_eq!(Host::now(&bundle), before);
-}
-
-fn unsupported(pointer: &str, value: serde_json::Value) {
-    let _ =
-        refused(&Bundle::new().set(pointer, value)).names(&format!("{pointer}: not supported yet"));
-}
-
-fn seccomp_is_refused_as_not_supported() {
-    unsupported("/linux/seccomp", json!({"defaultAction": "SCMP_ACT_ALLOW"}));
 }
 
 fn other_later_properties_are_refused_as_not_supported() {

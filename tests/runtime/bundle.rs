@@ -458,7 +458,7 @@ impl Created<'_> {
     }
 }
 
-/// What an engine writes for an unprivileged container, without seccomp, which hull does not do yet.
+/// What an engine writes for an unprivileged container, without a seccomp profile.
 fn engine_config(id: &str) -> Value {
     let capabilities = json!([
         "CAP_CHOWN",

@@ -155,8 +155,16 @@ fn features_tell_the_truth() {
         assert!(has("/linux/namespaces", namespace), "{namespace}: {features}");
     }
     assert!(has("/linux/capabilities", "CAP_SYS_ADMIN"), "{features}");
-    // What is refused as not supported is not among the features.
-    assert_ne!(features["linux"]["seccomp"]["enabled"], true, "{features}");
+    assert_eq!(features["linux"]["seccomp"]["enabled"], true, "{features}");
+    for (list, name) in [
+        ("actions", "SCMP_ACT_NOTIFY"),
+        ("operators", "SCMP_CMP_MASKED_EQ"),
+        ("archs", "SCMP_ARCH_LOONGARCH64"),
+        ("knownFlags", "SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV"),
+        ("supportedFlags", "SECCOMP_FILTER_FLAG_SPEC_ALLOW"),
+    ] {
+        assert!(has(&format!("/linux/seccomp/{list}"), name), "{name}: {features}");
+    }
 }
 
 fn spec_refuses_to_overwrite() {

@@ -1,0 +1,432 @@
+//! The first step: from the section of the config to a checked rule set, in numbers.
+
+use std::fmt;
+
+use super::architectures::{Architecture, NATIVE};
+use super::syscalls::{ARM_PRIVATE, Call};
+use crate::plan::Problems;
+use crate::spec::seccomp::{self, Seccomp};
+
+/// What the filter is to do, in numbers.
+#[derive(Debug)]
+pub struct RuleSet {
+    /// What a call gets that no rule matches: SECCOMP_RET_*, with its data.
+    pub default: u32,
+    /// What the rules refer to: each entry must hold as a whole. The first is empty.
+    pub conditions: Vec<Vec<Condition>>,
+    /// The native architecture first. A call of any other is refused.
+    pub calls: Vec<Calls>,
+}
+
+/// The rules of one architecture.
+#[derive(Debug)]
+pub struct Calls {
+    /// Which one.
+    pub architecture: &'static Architecture,
+    /// Sorted by number, and for one number in the order of the config.
+    pub rules: Vec<Rule>,
+    /// The largest number that the profile names, if what is newer gets ENOSYS.
+    pub newest: Option<u32>,
+}
+
+/// What happens to one call under some conditions.
+#[derive(Clone, Copy, Debug)]
+pub struct Rule {
+    /// The number of the call.
+    pub number: u32,
+    /// SECCOMP_RET_*, with its data.
+    pub action: u32,
+    /// The place in [`RuleSet::conditions`].
+    pub conditions: usize,
+    /// The place in the config's `syscalls`.
+    pub entry: usize,
+}
+
+/// A condition on an argument.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Condition {
+    /// 0 to 5.
+    pub argument: u8,
+    /// How it is compared.
+    pub operator: Operator,
+    /// What it is compared with.
+    pub value: u64,
+    /// What of it counts; all bits, unless the operator is [`Operator::MaskedEqual`].
+    pub mask: u64,
+}
+
+/// The operators of config-linux.md.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Operator {
+    /// Not the value.
+    NotEqual,
+    /// Below the value.
+    Less,
+    /// At most the value.
+    LessOrEqual,
+    /// The value.
+    Equal,
+    /// At least the value.
+    GreaterOrEqual,
+    /// Above the value.
+    Greater,
+    /// The value, where the mask has bits.
+    MaskedEqual,
+}
+
+/// The operators by their names in the config.
+pub const OPERATORS: [(&str, Operator); 7] = [
+    ("SCMP_CMP_NE", Operator::NotEqual),
+    ("SCMP_CMP_LT", Operator::Less),
+    ("SCMP_CMP_LE", Operator::LessOrEqual),
+    ("SCMP_CMP_EQ", Operator::Equal),
+    ("SCMP_CMP_GE", Operator::GreaterOrEqual),
+    ("SCMP_CMP_GT", Operator::Greater),
+    ("SCMP_CMP_MASKED_EQ", Operator::MaskedEqual),
+];
+
+/// SECCOMP_RET_* (linux/seccomp.h).
+pub mod action {
+    /// The whole process ends.
+    pub const KILL_PROCESS: u32 = 0x8000_0000;
+    /// The thread ends.
+    pub const KILL_THREAD: u32 = 0;
+    /// SIGSYS.
+    pub const TRAP: u32 = 0x0003_0000;
+    /// The call fails with the error number in the lower half.
+    pub const ERRNO: u32 = 0x0005_0000;
+    /// The listener decides.
+    pub const NOTIFY: u32 = 0x7fc0_0000;
+    /// The tracer decides; it is told the lower half.
+    pub const TRACE: u32 = 0x7ff0_0000;
+    /// The call is logged and done.
+    pub const LOG: u32 = 0x7ffc_0000;
+    /// The call is done.
+    pub const ALLOW: u32 = 0x7fff_0000;
+    /// What is not the data.
+    pub const MASK: u32 = 0xffff_0000;
+}
+
+/// The actions by their names in the config. `SCMP_ACT_KILL` is what it was before the kernel
+/// could end whole processes.
+pub const ACTIONS: [(&str, u32); 9] = [
+    ("SCMP_ACT_KILL", action::KILL_THREAD),
+    ("SCMP_ACT_KILL_PROCESS", action::KILL_PROCESS),
+    ("SCMP_ACT_KILL_THREAD", action::KILL_THREAD),
+    ("SCMP_ACT_TRAP", action::TRAP),
+    ("SCMP_ACT_ERRNO", action::ERRNO),
+    ("SCMP_ACT_TRACE", action::TRACE),
+    ("SCMP_ACT_ALLOW", action::ALLOW),
+    ("SCMP_ACT_LOG", action::LOG),
+    ("SCMP_ACT_NOTIFY", action::NOTIFY),
+];
+
+/// The error number of an action that is given none.
+const EPERM: u64 = 1;
+/// The answer to a call that the kernel does not have.
+pub const ENOSYS: u32 = 38;
+/// The kernel takes a larger one for this one (seccomp(2), SECCOMP_RET_ERRNO).
+const LARGEST_ERRNO: u64 = 4095;
+
+/// Calls that an architecture may also do through one other, by the number in its first argument:
+/// socketcall(2) (linux/net.h) and ipc(2) (linux/ipc.h).
+const MULTIPLEXED: [(&str, &[(&str, u64)]); 2] = [
+    (
+        "socketcall",
+        &[
+            ("accept", 5),
+            ("accept4", 18),
+            ("bind", 2),
+            ("connect", 3),
+            ("getpeername", 7),
+            ("getsockname", 6),
+            ("getsockopt", 15),
+            ("listen", 4),
+            ("recv", 10),
+            ("recvfrom", 12),
+            ("recvmmsg", 19),
+            ("recvmsg", 17),
+            ("send", 9),
+            ("sendmmsg", 20),
+            ("sendmsg", 16),
+            ("sendto", 11),
+            ("setsockopt", 14),
+            ("shutdown", 13),
+            ("socket", 1),
+            ("socketpair", 8),
+        ],
+    ),
+    (
+        "ipc",
+        &[
+            ("msgctl", 14),
+            ("msgget", 13),
+            ("msgrcv", 12),
+            ("msgsnd", 11),
+            ("semctl", 3),
+            ("semget", 2),
+            ("semop", 1),
+            ("semtimedop", 4),
+            ("shmat", 21),
+            ("shmctl", 24),
+            ("shmdt", 22),
+            ("shmget", 23),
+        ],
+    ),
+];
+
+/// Makes the rule set. Names that are unknown, or that no architecture of the profile has, are
+/// skipped, as all engines expect; `is_strict` makes unknown ones wrong.
+pub fn check(section: &Seccomp, is_strict: bool, problems: &mut Problems) -> RuleSet {
+    let at = |place: &str| format!("/linux/seccomp/{place}");
+    let default = plan_action(
+        (&section.default_action, at("defaultAction")),
+        (section.default_errno_ret, at("defaultErrnoRet")),
+        problems,
+    );
+    let architectures = plan_architectures(&section.architectures, problems);
+    let mut set = RuleSet {
+        default,
+        conditions: vec![Vec::new()],
+        calls: architectures.into_iter().map(Calls::none).collect(),
+    };
+    for (index, rule) in section.syscalls.iter().enumerate() {
+        let at = Place { entry: index, field: "" };
+        if rule.names.is_empty() {
+            problems.add(at.field("names"), "must have at least one entry");
+        }
+        let action = plan_action(
+            (&rule.action, at.field("action")),
+            (rule.errno_ret, at.field("errnoRet")),
+            problems,
+        );
+        let alternatives = set.plan_conditions(&rule.args, at, problems);
+        for (place, name) in rule.names.iter().enumerate() {
+            if action == action::NOTIFY && name == "write" {
+                // As in runc: whoever decides it could not be told of it by a runtime that writes.
+                problems.add(at.field("action"), "SCMP_ACT_NOTIFY cannot be used for write");
+            }
+            match Call::named(name) {
+                Some(call) => set.add(call, action, &alternatives, index),
+                None if is_strict => {
+                    let pointer = format!("{}/{place}", at.field("names"));
+                    problems.add(pointer, format_args!("unknown system call {name:?}"));
+                }
+                None => {}
+            }
+        }
+    }
+    let permits = [action::ALLOW, action::LOG, action::TRACE, action::NOTIFY];
+    let answers_newer =
+        !permits.contains(&(default & action::MASK)) && default != action::ERRNO | ENOSYS;
+    for calls in &mut set.calls {
+        calls.finish(answers_newer);
+    }
+    set
+}
+
+/// A pointer to an entry of `syscalls`, made only when there is something to say of it.
+#[derive(Clone, Copy)]
+struct Place {
+    entry: usize,
+    field: &'static str,
+}
+
+impl Place {
+    fn field(self, field: &'static str) -> Self {
+        Self { field, ..self }
+    }
+}
+
+impl fmt::Display for Place {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "/linux/seccomp/syscalls/{}/{}", self.entry, self.field)
+    }
+}
+
+impl RuleSet {
+    /// Whether a call of the native architecture is done whatever its arguments are.
+    #[must_use]
+    pub fn permits(&self, name: &str) -> bool {
+        let does = |action: u32| [action::ALLOW, action::LOG].contains(&(action & action::MASK));
+        let calls = &self.calls[0];
+        let Some(number) =
+            Call::named(name).and_then(|call| call.number(calls.architecture.column))
+        else {
+            return false;
+        };
+        let mut rules = calls.rules.iter().filter(|rule| rule.number == number).peekable();
+        if rules.peek().is_none() {
+            return does(self.default);
+        }
+        let unconditional = rules.find(|rule| rule.conditions == 0);
+        unconditional.is_some_and(|rule| does(rule.action))
+    }
+
+    /// Adds what the conditions of an entry say; where they are in the set. All must hold; if two
+    /// are of one argument, each alone, as in runc and crun: libseccomp has no way to say both.
+    fn plan_conditions(
+        &mut self,
+        args: &[seccomp::Argument],
+        at: Place,
+        problems: &mut Problems,
+    ) -> Vec<usize> {
+        if args.is_empty() {
+            return vec![0];
+        }
+        let mut list = Vec::with_capacity(args.len());
+        for (place, argument) in args.iter().enumerate() {
+            let pointer = |field| format!("{}/{place}/{field}", at.field("args"));
+            let operator = OPERATORS.iter().find(|(name, _)| *name == argument.op);
+            if operator.is_none() {
+                let message = format!("unknown operator {:?}", argument.op);
+                problems.add(pointer("op"), message);
+            }
+            if argument.index > 5 {
+                problems.add(pointer("index"), format_args!("{}, at most 5", argument.index));
+            }
+            if let (Some((_, operator)), index @ 0..=5) = (operator, argument.index) {
+                let is_masked = *operator == Operator::MaskedEqual;
+                let mask = if is_masked { argument.value } else { u64::MAX };
+                let value = if is_masked { argument.value_two } else { argument.value };
+                list.push(Condition { argument: index as u8, operator: *operator, value, mask });
+            }
+        }
+        list.sort_by_key(|condition| condition.argument);
+        let first = self.conditions.len();
+        if list.windows(2).any(|pair| pair[0].argument == pair[1].argument) {
+            self.conditions.extend(list.into_iter().map(|condition| vec![condition]));
+        } else {
+            self.conditions.push(list);
+        }
+        (first..self.conditions.len()).collect()
+    }
+
+    /// Adds a rule for one call to each architecture that has it.
+    fn add(&mut self, call: Call, action: u32, alternatives: &[usize], entry: usize) {
+        for calls in &mut self.calls {
+            calls.note(call);
+            calls.add(call, action, alternatives, entry, self.default);
+        }
+        for (through, members) in MULTIPLEXED {
+            let Ok(at) = members.binary_search_by_key(&call.name(), |(name, _)| *name) else {
+                continue;
+            };
+            let Some(through) = Call::named(through) else { continue };
+            let has_it = |calls: &Calls| through.number(calls.architecture.column).is_some();
+            if !self.calls.iter().any(has_it) {
+                continue;
+            }
+            // The other arguments stand in memory, where a filter cannot look.
+            let first = self.conditions.len();
+            for alternative in alternatives {
+                let rest = self.conditions[*alternative].iter().filter(|it| it.argument != 0);
+                let (operator, value, mask) = (Operator::Equal, members[at].1, u64::MAX);
+                let which = Condition { argument: 0, operator, value, mask };
+                let list = std::iter::once(which).chain(rest.copied()).collect();
+                self.conditions.push(list);
+            }
+            let alternatives: Vec<usize> = (first..self.conditions.len()).collect();
+            for calls in &mut self.calls {
+                calls.add(through, action, &alternatives, entry, self.default);
+            }
+        }
+    }
+}
+
+impl Calls {
+    fn none(architecture: &'static Architecture) -> Self {
+        Self { architecture, rules: Vec::new(), newest: None }
+    }
+
+    /// The profile knows this call, whatever it says of it.
+    fn note(&mut self, call: Call) {
+        let number = call.number(self.architecture.column);
+        let ordinary = number.filter(|number| *number < ARM_PRIVATE);
+        self.newest = self.newest.max(ordinary.map(|number| number + self.architecture.bit()));
+    }
+
+    fn add(&mut self, call: Call, action: u32, alternatives: &[usize], entry: usize, default: u32) {
+        let Some(number) = call.number(self.architecture.column) else { return };
+        let number = number + self.architecture.bit();
+        // What says the same as the default is no rule, as in runc and crun.
+        if action != default {
+            let rule = |conditions: &usize| Rule { number, action, conditions: *conditions, entry };
+            self.rules.extend(alternatives.iter().map(rule));
+        }
+    }
+
+    fn finish(&mut self, answers_newer: bool) {
+        self.rules.sort_by_key(|rule| rule.number);
+        // A rule may be for socketcall, which the profile has not named.
+        let private = ARM_PRIVATE + self.architecture.bit();
+        let ordinary = self.rules.partition_point(|rule| rule.number < private);
+        self.newest = self.newest.max(self.rules[..ordinary].last().map(|rule| rule.number));
+        if !answers_newer {
+            self.newest = None;
+        }
+        // For a call that the kernel does not have, s390 shows the number of setup(2), which no
+        // longer exists.
+        let is_s390 = self.architecture.name.starts_with("SCMP_ARCH_S390");
+        let has_setup = self.rules.first().is_some_and(|rule| rule.number == 0);
+        if is_s390 && self.newest.is_some() && !has_setup {
+            let action = action::ERRNO | ENOSYS;
+            self.rules.insert(0, Rule { number: 0, action, conditions: 0, entry: 0 });
+        }
+    }
+}
+
+fn plan_architectures(names: &[String], problems: &mut Problems) -> Vec<&'static Architecture> {
+    let mut found = vec![NATIVE];
+    for (index, name) in names.iter().enumerate() {
+        match Architecture::named(name) {
+            Some(known) if found.contains(&known) => {}
+            Some(known) => found.push(known),
+            None => {
+                let pointer = format!("/linux/seccomp/architectures/{index}");
+                problems.add(pointer, format_args!("unknown architecture {name:?}"));
+            }
+        }
+    }
+    found
+}
+
+fn plan_action(
+    (name, pointer): (&str, impl fmt::Display),
+    (errno, errno_pointer): (Option<u64>, impl fmt::Display),
+    problems: &mut Problems,
+) -> u32 {
+    let Some((_, action)) = ACTIONS.iter().find(|(known, _)| *known == name) else {
+        problems.add(pointer, format_args!("unknown action {name:?}"));
+        return action::KILL_PROCESS;
+    };
+    let largest = match *action {
+        action::ERRNO => LARGEST_ERRNO,
+        action::TRACE => u16::MAX.into(),
+        other => {
+            if errno.is_some() {
+                problems.add(errno_pointer, format_args!("{name} has no error number"));
+            }
+            return other;
+        }
+    };
+    let errno = errno.unwrap_or(EPERM);
+    if errno > largest {
+        problems.add(errno_pointer, format_args!("{errno}, at most {largest}"));
+    }
+    action | errno as u16 as u32
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_calls_behind_one_number_are_sorted_for_the_search() {
+        for (through, members) in MULTIPLEXED {
+            assert!(Call::named(through).is_some());
+            assert!(members.is_sorted_by_key(|(name, _)| *name));
+            assert!(members.iter().all(|(name, _)| Call::named(name).is_some()));
+        }
+    }
+}
