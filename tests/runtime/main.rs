@@ -40,6 +40,7 @@ mod program;
 mod ps;
 mod regressions;
 mod resources;
+mod seccomp;
 mod security;
 mod syntax;
 mod systemd;
@@ -84,6 +85,7 @@ fn main() {
         ps::TABLE,
         regressions::TABLE,
         resources::TABLE,
+        seccomp::TABLE,
         security::TABLE,
         syntax::TABLE,
         systemd::TABLE,
