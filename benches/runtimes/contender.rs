@@ -109,10 +109,23 @@ impl Bench {
         self.run_bundle(contender, &self.work.join("limits"), id)
     }
 
-    fn run_bundle(&self, contender: &Contender, bundle: &Path, id: &str) -> Command {
+    /// `run` of a bundle.
+    pub fn run_bundle(&self, contender: &Contender, bundle: &Path, id: &str) -> Command {
         let mut command = self.on(contender, &["run", "--bundle"]);
         command.arg(bundle).arg(format!("hull-bench-{id}"));
         command
+    }
+
+    /// What a program prints.
+    pub fn numbers(&self, command: &mut Command, name: &str) -> Result<Vec<u64>> {
+        let output = command.stdout(Stdio::piped()).output();
+        let output = output.map_err(|error| format!("{name}: {error}"))?;
+        self.check(output.status, &operation(command), name)?;
+        let text = String::from_utf8_lossy(&output.stdout);
+        let numbers = text.split_whitespace().map(str::parse);
+        numbers
+            .collect::<Result<_, _>>()
+            .map_err(|error| format!("{name} prints {text:?}: {error}"))
     }
 
     pub fn create(&self, contender: &Contender, id: &str) -> Result<(Duration, i32)> {

@@ -2,8 +2,11 @@
 //! other in every round, so that a busy machine is busy for all of them. `hack/bench --help` tells
 //! the options. The operations and their order are in `operations`, the figures to reach in `report`.
 mod contender;
+#[path = "../../tests/seccomp/machine.rs"]
+mod machine;
 mod operations;
 mod process;
+mod profile;
 mod report;
 
 use std::ffi::OsString;
@@ -19,6 +22,9 @@ struct Arguments {
     work: Option<PathBuf>,
     floor: Option<PathBuf>,
     empty: Option<PathBuf>,
+    getppid: Option<PathBuf>,
+    /// A seccomp profile, as docker installs it.
+    profile: Option<PathBuf>,
     strace: Option<PathBuf>,
     /// In the order of the table's columns; a name given again replaces.
     runtimes: Vec<(String, PathBuf)>,
@@ -37,6 +43,18 @@ fn main() -> ExitCode {
                 let times = times.to_str().and_then(|times| times.parse().ok());
                 process::loop_over(times.expect("time_loops wrote a number"), program)
             });
+        }
+        Some("--compile") => {
+            return match profile::measure(Path::new(&arguments[1])) {
+                Ok(profile::Figures([compiled, loaded, size, most])) => {
+                    println!("{compiled} {loaded} {size} {most}");
+                    ExitCode::SUCCESS
+                }
+                Err(error) => {
+                    eprintln!("{error}");
+                    ExitCode::FAILURE
+                }
+            };
         }
         _ => parse(&arguments).and_then(measure),
     };
@@ -78,6 +96,8 @@ fn parse(arguments: &[OsString]) -> Result<Arguments> {
             "--work" => parsed.work = Some(value.into()),
             "--floor" => parsed.floor = Some(value.into()),
             "--empty" => parsed.empty = Some(value.into()),
+            "--getppid" => parsed.getppid = Some(value.into()),
+            "--profile" => parsed.profile = Some(value.into()),
             "--strace" => parsed.strace = Some(value.into()),
             "--rounds" => {
                 parsed.rounds =
@@ -109,6 +129,11 @@ fn measure(arguments: Arguments) -> Result<()> {
     };
     let groups = operations::chosen(arguments.only.as_deref())?;
     make_bundle(&work, &empty)?;
+    if let (Some(getppid), Some(profile)) = (&arguments.getppid, &arguments.profile) {
+        make_filtered_bundles(&work, getppid, profile)?;
+    } else {
+        println!("skip: no filter is measured: there is no profile");
+    }
     process::become_subreaper()
         .map_err(|error| format!("prctl(PR_SET_CHILD_SUBREAPER): {error}"))?;
     let errors = File::options().create(true).append(true).open(work.join("errors"));
@@ -157,6 +182,23 @@ fn measure(arguments: Arguments) -> Result<()> {
 fn has_controllers() -> bool {
     let names = fs::read_to_string("/sys/fs/cgroup/cgroup.controllers").unwrap_or_default();
     ["memory", "cpu", "pids"].iter().all(|name| names.split_whitespace().any(|it| it == *name))
+}
+
+/// Two more configs: the same program, and one that makes many calls, with a seccomp profile.
+fn make_filtered_bundles(work: &Path, getppid: &Path, profile: &Path) -> Result<()> {
+    let mut config: serde_json::Value =
+        serde_json::from_str(include_str!("config.json")).expect("the config is JSON");
+    config["linux"]["seccomp"] = profile::section(profile)?;
+    config["root"]["path"] = work.join("bundle/rootfs").display().to_string().into();
+    let mut make = |name: &str, program: &str| {
+        config["process"]["args"] = serde_json::json!([program]);
+        fs::create_dir(work.join(name))?;
+        fs::write(work.join(name).join("config.json"), config.to_string())
+    };
+    make(operations::FILTERED, "/bin/true")
+        .and_then(|()| make(operations::CALLING, "/bin/getppid"))
+        .and_then(|()| fs::copy(getppid, work.join("bundle/rootfs/bin/getppid")).map(drop))
+        .map_err(|error| format!("make a bundle in {}: {error}", work.display()))
 }
 
 /// A rootfs with the mount points and one program, and a config.json as an engine writes it.

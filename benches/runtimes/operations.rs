@@ -18,8 +18,14 @@ const GROUPS: &[Group] = &[
     ("limits", &["run, no limits", "run, limits", "calls of limits"], limits),
     ("parallel", &["run, 2 loops", "run, 8 loops"], parallel),
     ("memory", &["memory of create", "memory of init", "memory of run"], memory),
+    ("filter", &["run, filtered", "compile", "load", "instructions", "executed"], filter),
+    ("getppid", &["getppid"], getppid),
     ("calls", &["calls of create", "calls of run"], calls),
 ];
+
+/// The bundles with a seccomp profile: of the empty program, and of the one that makes calls.
+pub const FILTERED: &str = "filtered";
+pub const CALLING: &str = "calling";
 
 /// How often a round repeats what takes well below a millisecond.
 const SHORT: usize = 5;
@@ -147,6 +153,43 @@ fn limits(bench: &mut Bench, contender: &Contender) -> Result<()> {
         let tracee = bench.start_traced(&strace, &command, &contender.name)?;
         let calls = bench.finish_traced(tracee)?;
         bench.add_number("calls of limits", contender, calls);
+    }
+    Ok(())
+}
+
+/// `run` with a profile, and what of it is hull's compiler and the kernel's loader.
+fn filter(bench: &mut Bench, contender: &Contender) -> Result<()> {
+    if contender.root.is_none() || !bench.work.join(FILTERED).exists() {
+        return Ok(());
+    }
+    let mut run = bench.run_bundle(contender, &bench.work.join(FILTERED), "filtered");
+    let elapsed = bench.expect(&mut run, &contender.name)?;
+    bench.add("run, filtered", contender, elapsed);
+    if contender.name != "hull" {
+        return Ok(());
+    }
+    let itself = std::env::current_exe().map_err(|error| error.to_string())?;
+    let mut command = bench.command(&itself, &["--compile"]);
+    command.arg(bench.work.join(FILTERED).join("config.json"));
+    let numbers = bench.numbers(&mut command, "compile")?;
+    for (row, number) in ["compile", "load", "instructions", "executed"].iter().zip(numbers) {
+        bench.add_number(row, contender, number);
+    }
+    Ok(())
+}
+
+/// A million calls in a container with a profile; the floor's column: without a container.
+fn getppid(bench: &mut Bench, contender: &Contender) -> Result<()> {
+    if !bench.work.join(CALLING).exists() {
+        return Ok(());
+    }
+    let mut command = match contender.root {
+        Some(_) => bench.run_bundle(contender, &bench.work.join(CALLING), "getppid"),
+        None => bench.command(&bench.work.join("bundle/rootfs/bin/getppid"), &[]),
+    };
+    let numbers = bench.numbers(&mut command, &contender.name)?;
+    for number in numbers {
+        bench.add_number("getppid", contender, number);
     }
     Ok(())
 }

@@ -14,6 +14,7 @@ const RATIOS: &[(&str, &str, f64, &str)] = &[
     ("exec", "runc", 0.15, "exec at most 0.15 x runc's"),
     ("state", "crun", 0.25, "state at most 0.25 x crun's"),
     ("--version", "crun", 0.25, "--version at most 0.25 x crun's"),
+    ("run, filtered", "crun", 0.35, "run with a profile at most 0.35 x crun's"),
     ("memory of create", "crun", 1.0, "peak memory of create below crun's"),
     ("memory of run", "crun", 1.0, "peak memory of run below crun's"),
 ];
@@ -46,7 +47,8 @@ fn cell(samples: &Samples, row: &'static str, name: &str) -> Option<Cell> {
 }
 
 fn is_time(row: &str) -> bool {
-    !row.starts_with("memory") && !row.starts_with("calls")
+    let counts = ["memory", "calls", "instructions", "executed", "getppid"];
+    !counts.iter().any(|count| row.starts_with(count))
 }
 
 /// One line per row: minimum and median of each contender, then hull's ratio to each of the others,
@@ -93,7 +95,9 @@ pub fn print(rows: &[&'static str], contenders: &[Contender], samples: &Samples)
     println!(
         "parsing: `state` of a container that is not there. The floor's --version and parsing: an empty \
          static executable.\nLoops: microseconds per container over all loops. memory of init: the \
-         container's process. calls: the runtime's and its children's."
+         container's process. calls: the runtime's and its children's.\nfiltered: with docker's \
+         seccomp profile, of which executed are so many instructions at most. getppid: ns a call in \
+         such a container; the floor's is without one."
     );
 }
 
@@ -173,12 +177,43 @@ pub fn print_targets(rows: &[&str], contenders: &[Contender], samples: &Samples)
             verdict(|cell| cell.minimum)
         );
     }
+    print_filter_targets(rows, samples);
     let size = fs::metadata(&hull.program).map_or(u64::MAX, |metadata| metadata.len());
     println!(
         "{:46} {:>24}",
         "executable under 3 MB",
         format!("{size} {}", reached(size < SIZE_BYTES))
     );
+}
+
+/// What a seccomp profile may cost: the row, what is subtracted or divided by, the most.
+fn print_filter_targets(rows: &[&str], samples: &Samples) {
+    let medians = |row, name| cell(samples, row, name).map(|cell| cell.median);
+    let hull = |row| medians(row, "hull");
+    let targets = [
+        ("compile", "compiling the profile at most 300 µs", hull("compile"), 300.0),
+        ("load", "loading the filter at most 250 µs", hull("load"), 250.0),
+        ("executed", "at most 20 instructions for a call", hull("executed"), 20.0),
+        (
+            "run, filtered",
+            "run with the profile at most 1.2 x without",
+            hull("run, filtered").zip(hull("run")).map(|(with, without)| with / without),
+            1.2,
+        ),
+        (
+            "getppid",
+            "a call in the container at most 15 ns slower",
+            hull("getppid").zip(medians("getppid", "floor")).map(|(with, without)| with - without),
+            15.0,
+        ),
+    ];
+    for (_, words, figure, most) in targets.into_iter().filter(|(row, ..)| rows.contains(row)) {
+        let verdict = figure.map_or_else(
+            || "not measured".to_owned(),
+            |figure| format!("{figure:.2} {}", reached(figure <= most)),
+        );
+        println!("{words:46} {verdict:>24}");
+    }
 }
 
 fn reached(is: bool) -> &'static str {
