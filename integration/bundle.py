@@ -32,7 +32,6 @@ def edit(config, cgroups_path):
             told.append(f"{pointer}/{key} ({why})")
 
     # Issues of their own.
-    remove(linux, "/linux", "seccomp", "not yet")
     remove(linux, "/linux", "uidMappings", "not yet")
     remove(linux, "/linux", "gidMappings", "not yet")
     remove(linux, "/linux", "intelRdt", "not yet")
