@@ -92,9 +92,23 @@ fn rule(actions: Actions) -> impl Strategy<Value = Rule> {
     })
 }
 
+/// Whether a call has several rules, and one of them is a negation for libseccomp, which has only
+/// `==`, `>` and `>=`: then it does not go on to the others where it should.
+fn is_negated_beside_others(rules: &[Rule], name: &str) -> bool {
+    let negations = [Operator::Ne, Operator::Lt, Operator::Le];
+    let of_call: Vec<&Rule> =
+        rules.iter().filter(|rule| rule.names.iter().any(|it| it == name)).collect();
+    let mut conditions = of_call.iter().flat_map(|rule| &rule.conditions);
+    of_call.len() > 1 && conditions.any(|it| negations.contains(&it.operator))
+}
+
 /// Profiles of a few rules.
 pub fn profiles(actions: Actions) -> impl Strategy<Value = Profile> {
     let rules = proptest::collection::vec(rule(actions), 0..8);
+    let forgets = "libseccomp 2.5 forgets one of them";
+    let rules = rules.prop_filter(forgets, move |rules| {
+        actions != Actions::One || !NAMES.iter().any(|name| is_negated_beside_others(rules, name))
+    });
     let one = actions != Actions::Any;
     let architectures = select(if one { KNOWN.to_vec() } else { MANY.to_vec() });
     (select(VERDICTS.to_vec()), architectures, rules, select(VERDICTS.to_vec())).prop_map(

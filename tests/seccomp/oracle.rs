@@ -6,6 +6,7 @@ use std::fs;
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering};
 
 use hull::plan::seccomp::architectures::Architecture;
 use hull::sys::filter::Instruction;
@@ -15,9 +16,12 @@ use crate::profile::{Condition, Profile};
 
 /// A program built from one of the sources beside this file; `None` if this host cannot.
 pub fn build(name: &str, libraries: &[&str]) -> Option<PathBuf> {
+    // Several tests, and several runs of them, may build it at once.
+    static COUNT: AtomicU32 = AtomicU32::new(0);
+    let number = COUNT.fetch_add(1, Ordering::Relaxed);
     let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/seccomp").join(name);
     let program = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join(name).with_extension("");
-    let new = program.with_extension(std::process::id().to_string());
+    let new = program.with_extension(format!("{}.{number}", std::process::id()));
     let built = Command::new("cc")
         .args(["-O1", "-Wall", "-Werror", "-o"])
         .args([&new, &source])
