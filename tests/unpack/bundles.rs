@@ -13,7 +13,7 @@ use crate::archive::{Entry, directory, fifo, file, symlink as link, tar};
 use crate::case::table;
 use crate::saved::{Answer, LAYER, Layout, hull_unpack, named};
 
-table!(;
+table!(Root;
     an_image_becomes_a_bundle,
     the_same_image_gives_the_same_config,
     a_wish_replaces_what_the_image_says,

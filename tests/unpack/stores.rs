@@ -11,7 +11,7 @@ use crate::bundles::{arguments, bundle, image, layers, unpack, unpack_to};
 use crate::case::table;
 use crate::saved::{Answer, Layout, hull_unpack};
 
-table!(;
+table!(Root;
     a_second_bundle_has_no_layers_of_its_own,
     many_who_unpack_at_once_make_each_layer_once,
     gc_removes_what_no_bundle_uses_and_nothing_else,
