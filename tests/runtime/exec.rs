@@ -260,10 +260,10 @@ fn the_pidfd_socket_receives_the_process() {
         let path = bundle.beside("pidfd");
         let listener = UnixListener::bind(&path).expect("bind");
         let flags = ["-d", "--pidfd-socket", path.to_str().expect("UTF-8")];
-        let _ = bundle.exec(&flags, &["cat", "/dev/zero"]).ok();
+        let _ = bundle.exec(&flags, &["tail", "-f", "/dev/null"]).ok();
         let (pidfd, _) = receive_fd(&listener.accept().expect("accept").0);
         bundle.adopt(pid_of(&pidfd));
-        assert_eq!(name_of(pid_of(&pidfd)), "cat");
+        assert_eq!(name_of(pid_of(&pidfd)), "tail");
     }
 }
 
@@ -272,12 +272,12 @@ fn the_pid_file_holds_the_pid_of_the_program() {
     run(&bundle);
     let path = bundle.beside("pid");
     let flags = ["--detach", "--pid-file", path.to_str().expect("UTF-8")];
-    let _ = bundle.exec(&flags, &["cat", "/dev/zero"]).ok();
+    let _ = bundle.exec(&flags, &["tail", "-f", "/dev/null"]).ok();
     let pid = fs::read_to_string(&path).expect("the pid file").parse().expect("a bare number");
     bundle.adopt(pid);
     assert!(bundle.processes().contains(&pid));
     if !call::is_peer() {
-        assert_eq!(name_of(pid), "cat");
+        assert_eq!(name_of(pid), "tail");
     }
 }
 
