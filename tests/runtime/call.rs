@@ -26,8 +26,12 @@ pub fn is_peer() -> bool {
 
 /// How long one call may take.
 pub fn limit() -> Duration {
-    let slow = std::env::var("HULL_TEST_SLOW").ok().and_then(|slow| slow.parse().ok()).unwrap_or(1);
-    Duration::from_secs(20) * slow
+    Duration::from_secs(20) * slowness()
+}
+
+/// How many times slower than usual this machine is said to be.
+pub fn slowness() -> u32 {
+    std::env::var("HULL_TEST_SLOW").ok().and_then(|slow| slow.parse().ok()).unwrap_or(1)
 }
 
 /// Where PATH has a program.

@@ -266,7 +266,7 @@ fn an_exec_killed_at_any_time_leaves_the_program_or_nothing() {
     let mut programs = 0;
     for microseconds in (0..4000).step_by(80) {
         let exec = bundle.exec_call(&[], &["sleep", "2000"]).begin();
-        let end = Instant::now() + Duration::from_micros(microseconds);
+        let end = Instant::now() + Duration::from_micros(microseconds) * call::slowness();
         while Instant::now() < end {
             std::hint::spin_loop();
         }
