@@ -28,6 +28,8 @@ pub enum Need {
     NoController(&'static str),
     /// A path that the host must not have.
     NoFile(&'static str),
+    /// A processor and not its emulation, in which one look takes longer than what is looked at.
+    Speed,
     /// The runtime under test is hull; with another one, the text says what that one does instead.
     Hull(&'static str),
 }
@@ -104,6 +106,9 @@ impl Need {
             }
             Need::NoFile(path) => {
                 (!Path::new(path).exists(), format!("needs a host without {path}"))
+            }
+            Need::Speed => {
+                (call::slowness() == 1, "needs a processor, not its emulation".to_owned())
             }
             Need::Hull(why) => (!call::is_peer(), format!("other runtime: {why}")),
         };

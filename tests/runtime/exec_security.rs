@@ -13,7 +13,7 @@ use crate::exec::{run, waiting};
 use crate::fifo::Fifo;
 
 table!(Root, Busybox;
-    cve_2016_9962_a_process_that_joins_shows_nothing[Program("python3"), Hull("runc 1.1.5 shows its memory map at times")],
+    cve_2016_9962_a_process_that_joins_shows_nothing[Speed, Program("python3"), Hull("runc 1.1.5 shows its memory map at times")],
     a_process_that_shows_something_is_found[Program("python3")],
     cve_2019_5736_the_runtime_cannot_be_written_through_exec,
     a_working_directory_through_a_descriptor_is_refused,
