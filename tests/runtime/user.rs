@@ -11,6 +11,7 @@ use crate::bundle::Bundle;
 use crate::call;
 use crate::case::table;
 
+// A tmpfs, which /tmp may be, can be id-mapped since 6.3.
 table!(Root, Busybox;
     the_ids_of_a_new_user_namespace_are_those_of_the_config,
     the_process_is_the_user_of_the_config_in_the_namespace,
@@ -33,9 +34,9 @@ table!(Root, Busybox;
     a_user_namespace_without_a_map_is_refused,
     a_map_that_the_kernel_would_refuse_leaves_nothing,
     the_init_cannot_be_traced_by_who_shares_its_user_namespace,
-    an_idmapped_mount_shows_the_files_as_the_mapped_users[Hull("runc 1.1.5 has no id-mapped mounts")],
-    a_file_made_through_an_idmapped_mount_belongs_to_the_other_on_the_filesystem[Hull("runc 1.1.5 has no id-mapped mounts")],
-    an_idmapped_mount_takes_the_ids_of_the_container[Hull("runc 1.1.5 has no id-mapped mounts")],
+    an_idmapped_mount_shows_the_files_as_the_mapped_users[Kernel(6, 3), Hull("runc 1.1.5 has no id-mapped mounts")],
+    a_file_made_through_an_idmapped_mount_belongs_to_the_other_on_the_filesystem[Kernel(6, 3), Hull("runc 1.1.5 has no id-mapped mounts")],
+    an_idmapped_mount_takes_the_ids_of_the_container[Kernel(6, 3), Hull("runc 1.1.5 has no id-mapped mounts")],
     an_ordinary_user_runs_a_container[Hull("runc 1.1.5 wants cgroup v1 of its own"), Program("setpriv")],
     an_ordinary_user_executes_in_a_container[Hull("runc 1.1.5 wants cgroup v1 of its own"), Program("setpriv")],
     an_ordinary_user_without_a_user_namespace_is_refused[Program("setpriv")],
