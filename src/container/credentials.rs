@@ -7,7 +7,7 @@ use crate::sys::ids::{
     CapabilitySets, become_user, capset, keep_capabilities, limit_bounding_set, no_new_privs,
     set_ambient,
 };
-use crate::sys::process::{ioprio_set, sched_setattr, set_rlimit};
+use crate::sys::limits::{ioprio_set, sched_setattr, set_rlimit};
 
 /// Sets what needs the privileges of the runtime, for a process, 0 for this one: they are given up
 /// next. A process in a user namespace of its own does not have them, so the runtime does it.

@@ -56,7 +56,7 @@ use crate::state::{Directory, NOTIFY, Record, Root, check_id};
 use crate::sync::{Channel, FromInit, failure};
 use crate::sys::proc::{Procfs, process_stat};
 use crate::sys::process::{self, Child, Cloned};
-use crate::sys::{clock, socket};
+use crate::sys::{clock, limits, socket};
 
 /// What the command line says of a new container.
 #[derive(Clone, Debug, Default)]
@@ -346,7 +346,7 @@ impl Init {
                 .context(|| "config.json: /process/oomScoreAdj")?;
         }
         if let Some(policy) = &plan.memory_policy {
-            process::set_mempolicy(policy.mode, &policy.nodes)
+            limits::set_mempolicy(policy.mode, &policy.nodes)
                 .context(|| "config.json: /linux/memoryPolicy")?;
         }
         // Before a mount namespace is joined, in which the path may be something else.

@@ -56,7 +56,7 @@ use crate::sys::proc::Procfs;
 use crate::sys::process::{
     self, Child, Cloned, clone3, exit_status, pidfd_open, pidfd_send_signal, setns, wait_ended,
 };
-use crate::sys::{arguments, socket};
+use crate::sys::{arguments, limits, socket};
 
 /// What the command line says.
 #[derive(Clone, Debug, Default)]
@@ -139,7 +139,7 @@ pub fn exec(global: &Global, options: &Options) -> Result<u8> {
         process::not_dumpable()?;
     }
     if let Some(processors) = &plan.process.affinity.initial {
-        process::sched_setaffinity(processors)
+        limits::sched_setaffinity(processors)
             .context(|| "config.json: /process/execCPUAffinity/initial")?;
     }
     // Only its owner may join a user namespace without privileges, and only after that the others.
@@ -325,7 +325,7 @@ impl Joiner {
         process::setsid()?;
         let wanted = &plan.process;
         if let Some(processors) = &wanted.affinity.last {
-            process::sched_setaffinity(processors)
+            limits::sched_setaffinity(processors)
                 .context(|| "config.json: /process/execCPUAffinity/final")?;
         }
         if let Some(adj) = wanted.oom_score_adj {

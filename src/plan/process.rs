@@ -8,7 +8,7 @@ use super::seccomp::Filter;
 use super::{Problems, list};
 use crate::host::Host;
 use crate::spec::config;
-use crate::sys::process::SchedulerAttr;
+use crate::sys::limits::SchedulerAttr;
 
 /// The program and all that is set for it.
 #[derive(Debug)]

@@ -8,6 +8,7 @@ pub mod clock;
 pub mod execve;
 pub mod filter;
 pub mod ids;
+pub mod limits;
 pub mod lock;
 pub mod mount;
 pub mod netlink;
