@@ -3,15 +3,15 @@
 //! "[Un]populated Notification" and "Memory Interface Files").
 
 use std::fs::File;
-use std::io::{Read, Seek, SeekFrom};
 use std::os::fd::{AsFd, BorrowedFd};
+use std::os::unix::fs::FileExt;
 
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
 use super::errno;
 use super::stats::value_of;
-use crate::error::{Call, Error, Result};
+use crate::error::{Error, Result};
 
 /// cgroup.events.
 pub struct Events(Notifying);
@@ -29,23 +29,24 @@ struct Notifying {
 }
 
 impl Notifying {
-    /// `None` if there is no such file.
+    /// `None` if there is no such file. A cgroup that goes meanwhile is ENODEV, of open(2) too.
     fn open(path: String) -> Result<Option<Self>> {
         match File::open(&path).map_err(errno) {
             Ok(file) => Ok(Some(Self { path, file })),
-            Err(Errno::ENOENT) => Ok(None),
+            Err(Errno::ENOENT | Errno::ENODEV) => Ok(None),
             Err(errno) => Err(Error::from_call(format!("open({path:?})"), errno)),
         }
     }
 
     /// `None` if the cgroup is gone.
     fn read(&mut self) -> Result<Option<String>> {
-        let mut text = String::new();
-        self.file.seek(SeekFrom::Start(0)).call(|| format!("lseek({:?})", self.path))?;
-        match self.file.read_to_string(&mut text).map_err(errno) {
-            Ok(_) => Ok(Some(text)),
+        // Neither file has more than 300 bytes. Without lseek(2), which newer kernels refuse where
+        // the cgroup is gone (seen on 6.12).
+        let mut text = [0; 4096];
+        match self.file.read_at(&mut text, 0).map_err(errno) {
+            Ok(length) => Ok(Some(String::from_utf8_lossy(&text[..length]).into_owned())),
             Err(Errno::ENODEV) => Ok(None),
-            Err(errno) => Err(Error::from_call(format!("read({:?})", self.path), errno)),
+            Err(errno) => Err(Error::from_call(format!("pread({:?})", self.path), errno)),
         }
     }
 }
@@ -54,7 +55,7 @@ impl Events {
     /// Opens the file; `None` if there is no such cgroup.
     ///
     /// # Errors
-    /// Those of open(2) other than ENOENT.
+    /// Those of open(2) other than ENOENT and ENODEV.
     pub fn open(directory: &str) -> Result<Option<Self>> {
         Ok(Notifying::open(format!("{directory}/cgroup.events"))?.map(Self))
     }
@@ -63,7 +64,7 @@ impl Events {
     /// an event.
     ///
     /// # Errors
-    /// Those of read(2).
+    /// Those of pread(2).
     pub fn has(&mut self, line: &str) -> Result<Option<bool>> {
         Ok(self.0.read()?.map(|text| text.lines().any(|it| it == line)))
     }
@@ -72,7 +73,7 @@ impl Events {
     /// so many milliseconds since the last change.
     ///
     /// # Errors
-    /// Those of read(2) and poll(2).
+    /// Those of pread(2) and poll(2).
     pub fn wait(&mut self, line: &str, limit: u16) -> Result<bool> {
         while self.has(line)? == Some(false) {
             let mut fds = [PollFd::new(self.as_fd(), PollFlags::POLLPRI)];
@@ -92,7 +93,7 @@ impl MemoryEvents {
     /// Opens the file; `None` without the memory controller. What has happened so far does not count.
     ///
     /// # Errors
-    /// Those of open(2) other than ENOENT, and of read(2).
+    /// Those of open(2) other than ENOENT and ENODEV, and of pread(2).
     pub fn open(directory: &str) -> Result<Option<Self>> {
         let Some(file) = Notifying::open(format!("{directory}/memory.events"))? else {
             return Ok(None);
@@ -106,7 +107,7 @@ impl MemoryEvents {
     /// asked the last time.
     ///
     /// # Errors
-    /// Those of read(2).
+    /// Those of pread(2).
     pub fn was_killed(&mut self) -> Result<bool> {
         let Some(text) = self.file.read()? else { return Ok(false) };
         let kills = value_of(&text, "oom_kill");
