@@ -69,6 +69,18 @@ pub fn readable(fd: impl AsFd, limit: Duration) -> bool {
     }
 }
 
+/// Looks again and again, within the time limit, whether this is so: for what the kernel tells nobody.
+pub fn comes_true(is_so: impl Fn() -> bool) -> bool {
+    let end = Instant::now() + limit();
+    while !is_so() {
+        if Instant::now() > end {
+            return false;
+        }
+        std::thread::yield_now();
+    }
+    true
+}
+
 /// A descriptor of a process; none if it is gone.
 pub fn pidfd(pid: i32) -> Option<OwnedFd> {
     rustix::process::pidfd_open(Pid::from_raw(pid)?, PidfdFlags::empty()).ok()

@@ -3,7 +3,7 @@
 
 use std::fs;
 use std::process::Command;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use serde_json::{Value, json};
 
@@ -244,24 +244,13 @@ fn what_the_kernel_was_given_goes_with_the_container() {
     assert!(is_gone(id), "program {id} is still there");
 }
 
-/// Waits, within the time limit, until this is so: the kernel lets go of a program behind rmdir(2), and tells nobody.
-fn comes_true(is_so: impl Fn() -> bool) -> bool {
-    let end = Instant::now() + call::limit();
-    while !is_so() {
-        if Instant::now() > end {
-            return false;
-        }
-    }
-    true
-}
-
 fn bpftool(words: &[&str]) -> Value {
     let output = Command::new("bpftool").arg("--json").args(words).output().expect("bpftool");
     serde_json::from_slice(&output.stdout).unwrap_or_default()
 }
 
 fn is_gone(id: u64) -> bool {
-    comes_true(|| bpftool(&["prog", "show", "id", &id.to_string()])["id"].is_null())
+    call::comes_true(|| bpftool(&["prog", "show", "id", &id.to_string()])["id"].is_null())
 }
 
 /// Rules that no other test has, so that their program is told from those of other containers.
@@ -293,7 +282,7 @@ fn five_hundred_containers_one_after_another_leave_nothing() {
         let _ = bundle.operate(&["delete", "--force"]).ok();
     }
     assert_nothing_left(&bundle);
-    assert!(comes_true(|| count_of(&tag) == 0), "{} programs are left", count_of(&tag));
+    assert!(call::comes_true(|| count_of(&tag) == 0), "{} programs are left", count_of(&tag));
 }
 
 fn a_hundred_containers_at_once_leave_nothing() {
@@ -306,8 +295,8 @@ fn a_hundred_containers_at_once_leave_nothing() {
     let running: Vec<_> = bundles[1..].iter().map(Bundle::begin).collect();
     running.into_iter().for_each(|running| _ = running.finish().ok());
     // That of the first one, which is there still.
-    assert!(comes_true(|| count_of(&tag) == 1), "{} programs are left", count_of(&tag));
+    assert!(call::comes_true(|| count_of(&tag) == 1), "{} programs are left", count_of(&tag));
     let _ = bundles[0].operate(&["delete", "--force"]).ok();
     bundles.iter().for_each(assert_nothing_left);
-    assert!(comes_true(|| count_of(&tag) == 0), "{} programs are left", count_of(&tag));
+    assert!(call::comes_true(|| count_of(&tag) == 0), "{} programs are left", count_of(&tag));
 }

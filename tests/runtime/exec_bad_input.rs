@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::os::fd::OwnedFd;
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType};
@@ -259,36 +260,43 @@ fn reap_orphans() {
     }
 }
 
-// At the n-th microsecond after its begin, which is another step each time.
+// At the n-th microsecond after its begin, which is another step each time, and on until one was killed late enough.
 fn an_exec_killed_at_any_time_leaves_the_program_or_nothing() {
     let bundle = waiting();
     let container = run(&bundle);
-    let mut programs = 0;
-    for microseconds in (0..4000).step_by(80) {
+    let end = Instant::now() + call::limit();
+    let (mut programs, mut microseconds) = (0, 0);
+    while microseconds < 4000 || programs == 0 {
+        assert!(
+            Instant::now() < end,
+            "no exec came to its program, the last one in {microseconds} us"
+        );
         let exec = bundle.exec_call(&[], &["sleep", "2000"]).begin();
-        let end = Instant::now() + Duration::from_micros(microseconds) * call::slowness();
-        while Instant::now() < end {
+        let killed = Instant::now() + Duration::from_micros(microseconds) * call::slowness();
+        while Instant::now() < killed {
             std::hint::spin_loop();
         }
         exec.signal(Signal::KILL);
         assert_eq!(exec.finish().code, 1009);
         for pid in bundle.processes().into_iter().filter(|pid| *pid != container.pid) {
             bundle.adopt(pid);
-            let pidfd = call::pidfd(pid);
-            let name = fs::read_to_string(format!("/proc/{pid}/comm")).unwrap_or_default();
-            // Either it ends without its runtime, or it is the program.
-            if name == "sleep\n" {
+            let Some(pidfd) = call::pidfd(pid) else { continue };
+            let ended = || call::readable(&pidfd, Duration::ZERO);
+            let is_program = || {
+                fs::read_to_string(format!("/proc/{pid}/comm")).is_ok_and(|name| name == "sleep\n")
+            };
+            // Nobody is told of an execve(2).
+            assert!(call::comes_true(|| ended() || is_program()), "{pid} is neither");
+            if !ended() {
                 programs += 1;
-                let pid = rustix::process::Pid::from_raw(pid).expect("not 0");
-                rustix::process::kill_process(pid, Signal::KILL).ok();
+                rustix::process::pidfd_send_signal(&pidfd, Signal::KILL).ok();
+                assert!(call::readable(&pidfd, call::limit()));
             }
-            assert!(pidfd.is_none_or(|pidfd| call::readable(pidfd, call::limit())), "{name}");
         }
+        microseconds += 80;
     }
     assert_eq!(bundle.processes(), [container.pid]);
     reap_orphans();
-    // The twin: the last of them were killed late enough.
-    assert!(programs > 0, "no exec came to its program");
 }
 
 fn a_frozen_init_is_a_paused_container() {
@@ -303,13 +311,14 @@ fn a_frozen_init_is_a_paused_container() {
 
 fn an_orphan_of_the_program_is_reaped() {
     let bundle = Bundle::new().without_namespace("pid").args(&["sleep", "1000"]);
-    let container = run(&bundle);
-    let ready = bundle.fifo("ready");
-    let _ = bundle.exec_script(&[], "(sleep 0.1; echo on > /ready) & exit 0").ok();
-    assert_eq!(ready.line(), "on");
-    let own = |pid: &i32| *pid != container.pid;
-    for pid in bundle.processes().into_iter().filter(own) {
-        assert!(call::pidfd(pid).is_none_or(|pidfd| call::readable(pidfd, call::limit())));
-    }
-    assert_eq!(bundle.processes(), [container.pid]);
+    let _container = run(&bundle);
+    let (ready, go, end) = (bundle.fifo("ready"), bundle.fifo("go"), bundle.fifo("end"));
+    let script = "(sh -c 'echo $$ > /ready; read line < /go' &); read line < /end";
+    let exec = bundle.exec_call(&[], &["sh", "-c", script]).begin();
+    let orphan = Path::new("/proc").join(ready.line());
+    assert!(orphan.exists());
+    go.send("on");
+    assert!(call::comes_true(|| !orphan.exists()));
+    end.send("on");
+    let _ = exec.finish().ok();
 }
