@@ -55,11 +55,19 @@ pub fn open_joins(namespaces: &Namespaces) -> Result<Vec<Joined>> {
 /// Those of setns(2).
 pub fn enter(joined: &[Joined]) -> Result<Vec<Joined>> {
     let mut own = Vec::new();
-    for join in joined.iter().filter(|join| join.by == Joiner::Runtime) {
-        let name = file_name(join.kind);
-        let file = Procfs::open()?.magic_file(&format!("self/ns/{name}"))?;
+    let joins: Vec<_> = joined.iter().filter(|join| join.by == Joiner::Runtime).collect();
+    if joins.is_empty() {
+        return Ok(own);
+    }
+    let procfs = Procfs::open()?;
+    for join in joins {
+        let file = procfs.magic_file(&format!("self/ns/{}", file_name(join.kind)))?;
         own.push(Joined { kind: join.kind, file, by: Joiner::Runtime });
-        setns(join.file.as_fd(), join.kind)?;
+        if let Err(error) = setns(join.file.as_fd(), join.kind) {
+            // What create unmakes, it unmakes where it came from.
+            leave(&own).ok();
+            return Err(error);
+        }
     }
     Ok(own)
 }
