@@ -149,7 +149,10 @@ pub fn exec(global: &Global, options: &Options) -> Result<u8> {
         if by_helper {
             let pid = if plan.joins_pid { PID } else { 0 };
             let joins = [(init.as_fd(), plan.namespaces | pid)];
-            return clone_inside(&joins, 0, cgroup, || arguments::hide(&procfs));
+            return clone_inside(&joins, 0, cgroup, || {
+                set_oom_score(&plan, &procfs)?;
+                arguments::hide(&procfs)
+            });
         }
         clone3(0, cgroup)
     };
@@ -194,6 +197,14 @@ pub fn exec(global: &Global, options: &Options) -> Result<u8> {
         Some(signals) => Foreground { signals, init: &process, master, relay: None }.wait(),
         None => Ok(0),
     }
+}
+
+/// Before a user namespace is joined, from which it may not be lowered; children inherit it.
+fn set_oom_score(plan: &Exec, procfs: &Procfs) -> Result<()> {
+    let Some(adj) = plan.process.oom_score_adj else { return Ok(()) };
+    procfs
+        .write("self/oom_score_adj", &adj.to_string())
+        .context(|| "config.json: /process/oomScoreAdj")
 }
 
 /// A descriptor of init, which stays init's when its number is reused.
@@ -328,10 +339,8 @@ impl Joiner {
             limits::sched_setaffinity(processors)
                 .context(|| "config.json: /process/execCPUAffinity/final")?;
         }
-        if let Some(adj) = wanted.oom_score_adj {
-            procfs
-                .write("self/oom_score_adj", &adj.to_string())
-                .context(|| "config.json: /process/oomScoreAdj")?;
+        if init.is_some() {
+            set_oom_score(plan, &procfs)?;
         }
         let label = labels::open(wanted.exec_label.as_ref(), &procfs)?;
         drop(procfs);
