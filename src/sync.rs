@@ -37,11 +37,11 @@ pub fn failure(error: &Error) -> Vec<u8> {
 }
 
 impl Channel {
-    /// Init: the runtime is to do its part. Returns when it has; `false`: the runtime is gone.
+    /// Init: the runtime is to do its part. Returns when it has.
     ///
     /// # Errors
-    /// Those of sendmsg(2) and recvmsg(2).
-    pub fn ask(&self) -> Result<bool> {
+    /// Those of sendmsg(2) and recvmsg(2); that the runtime is gone.
+    pub fn ask(&self) -> Result<()> {
         send(&self.0, b"A", None)?;
         self.wait_for_go()
     }
@@ -54,12 +54,13 @@ impl Channel {
         send(&self.0, b"R", terminal.map(AsRawFd::as_raw_fd))
     }
 
-    /// Init: waits for the runtime. `false`: the runtime is gone.
+    /// Init: waits for the runtime.
     ///
     /// # Errors
-    /// Those of recvmsg(2).
-    pub fn wait_for_go(&self) -> Result<bool> {
-        receive(&self.0).map(|(bytes, _)| !bytes.is_empty())
+    /// Those of recvmsg(2); that the runtime is gone.
+    pub fn wait_for_go(&self) -> Result<()> {
+        let (bytes, _) = receive(&self.0)?;
+        if bytes.is_empty() { Err(Error::new("the runtime is gone")) } else { Ok(()) }
     }
 
     /// Init: what went wrong.

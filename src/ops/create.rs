@@ -52,8 +52,9 @@ use crate::log::Level;
 use crate::plan::namespaces::{NETWORK, USER};
 use crate::plan::process::{Process, set_env};
 use crate::plan::{self, Plan};
+use crate::state::fifo;
 use crate::state::{Directory, NOTIFY, Record, Root, check_id};
-use crate::sync::{Channel, FromInit, failure};
+use crate::sync::{Channel, FromInit};
 use crate::sys::proc::{Procfs, process_stat};
 use crate::sys::process::{self, Child, Cloned};
 use crate::sys::{clock, limits, socket};
@@ -177,7 +178,7 @@ pub fn build(global: &Global, options: &Options, start: Start) -> Result<Created
     let mut cgroup = birth::make_cgroup(&mut plan, &mut undo)?;
 
     // 4. Init, in its namespaces and its cgroup.
-    let fifo = (start == Start::Later).then(|| undo.directory().make_fifo()).transpose()?;
+    let fifo = (start == Start::Later).then(|| fifo::Wait::make(undo.directory())).transpose()?;
     let (ours, its) = socket::pair()?;
     let flags = plan.namespaces.clone_flags();
     match birth::clone_into(flags, &joined, cgroup.as_mut(), &plan)? {
@@ -280,7 +281,7 @@ struct Init {
     joined: Vec<namespaces::Joined>,
     opened: Opened,
     channel: Channel,
-    fifo: Option<OwnedFd>,
+    fifo: Option<fifo::Wait>,
     inherited: Inherited,
     connection: Option<OwnedFd>,
 }
@@ -297,9 +298,9 @@ impl Init {
         process::die_with_runtime(false)?;
         self.channel.ready(terminal.as_ref())?;
         drop(terminal);
-        self.channel.wait_for_go().and_then(go_or_end)?;
+        self.channel.wait_for_go()?;
         if let Some(fifo) = &self.fifo {
-            wait_for_start(fifo)?;
+            fifo.wait()?;
         }
 
         // 11. The program.
@@ -313,7 +314,7 @@ impl Init {
         }
         program.get_ready(self.inherited)?;
         if let Some(fifo) = &self.fifo {
-            say_that_it_executes(fifo)?;
+            fifo.executes()?;
         }
         Err(program.execute(agent, |error| self.fail(error)))
     }
@@ -330,7 +331,7 @@ impl Init {
         // 5. Init itself, its namespaces, and what belongs to them.
         process::die_with_runtime(true)?;
         if plan.gets_ids() {
-            self.channel.wait_for_go().and_then(go_or_end)?;
+            self.channel.wait_for_go()?;
         }
         if plan.is_privileged {
             // An ordinary user would lose the files of his own process in /proc (proc(5)).
@@ -392,7 +393,7 @@ impl Init {
         // 7. The runtime's part.
         let Plan { hooks: of, net_devices, .. } = plan;
         if !(of.prestart.is_empty() && of.create_runtime.is_empty() && net_devices.is_empty()) {
-            self.channel.ask().and_then(go_or_end)?;
+            self.channel.ask()?;
         }
 
         // 8. The new root.
@@ -441,28 +442,7 @@ impl Init {
     fn fail(&self, error: &Error) {
         self.channel.fail(error);
         if let Some(fifo) = &self.fifo {
-            // Nobody reads it before `start`, and it fits into any pipe.
-            nix::unistd::write(fifo, &failure(error)).ok();
-        }
-    }
-}
-
-fn go_or_end(is_there: bool) -> Result<()> {
-    if is_there { Ok(()) } else { Err(Error::new("the runtime is gone")) }
-}
-
-/// Without this byte `start` knows that init ended before.
-fn say_that_it_executes(fifo: &OwnedFd) -> Result<()> {
-    nix::unistd::write(fifo, b"X").map(drop).call(|| "write(exec.fifo)")
-}
-
-/// Takes one byte, the one of the `start` that wins; others find theirs still there.
-fn wait_for_start(fifo: &OwnedFd) -> Result<()> {
-    let mut byte = [0];
-    loop {
-        match nix::unistd::read(fifo, &mut byte) {
-            Err(nix::errno::Errno::EINTR) => {}
-            other => return other.map(drop).call(|| "read(exec.fifo)"),
+            fifo.fail(error);
         }
     }
 }

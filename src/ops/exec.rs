@@ -391,8 +391,8 @@ impl Joiner {
         // 7. The program.
         process::die_with_runtime(false)?;
         channel.ready(terminal.as_ref())?;
-        if plan.waits() && !channel.wait_for_go()? {
-            return Err(Error::new("the runtime is gone"));
+        if plan.waits() {
+            channel.wait_for_go()?;
         }
         drop((terminal, root));
         program.get_ready(inherited)?;

@@ -1,19 +1,14 @@
-//! start: runtime.md, "Start". Init waits on the reading end of exec.fifo; it takes one byte, and
-//! executes the program, which closes that end. So the writing end tells all: it cannot be opened
-//! when nobody waits, and poll(2) reports an error on it when the program was executed.
+//! start: runtime.md, "Start".
 
-use std::os::fd::{AsFd, OwnedFd};
-
-use nix::errno::Errno;
-use nix::fcntl::OFlag;
-use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use std::os::fd::AsFd;
 
 use super::Global;
 use super::delete::{LONGEST_END, end_processes};
 use crate::container::hooks::Surroundings;
 use crate::container::{cgroup, hooks, notify};
-use crate::error::{Call, Error, Result};
+use crate::error::{Error, Result};
 use crate::lifecycle::{Operation, Status, check};
+use crate::state::fifo::{self, Outcome};
 use crate::state::{Container, LONGEST_WAIT, Record, Root, check_id};
 use crate::sys::process::{pidfd_open, wait_ended};
 
@@ -35,16 +30,16 @@ pub fn start(global: &Global, id: &str) -> Result<()> {
         return Err(Error::new("config.json: /process: missing, there is no program to start"));
     }
     let relay = notify::Relay::listen(&container.directory)?;
-    let Some(fifo) = container.directory.open_fifo(OFlag::O_WRONLY)? else {
+    let Some(fifo) = fifo::Start::open(&container.directory)? else {
         return Err(no_longer_created(&container));
     };
-    // EPIPE: init ended since.
-    match nix::unistd::write(&fifo, b"G") {
-        Err(Errno::EPIPE) => return Err(no_longer_created(&container)),
-        other => other.call(|| "write(exec.fifo)")?,
-    };
-    wait_executed(&container, &fifo)?;
-    container.directory.remove_fifo();
+    if !fifo.go()? {
+        return Err(no_longer_created(&container));
+    }
+    if let Outcome::Failed(words) = fifo.wait_executed()? {
+        return Err(why_not_executed(&container, words)?);
+    }
+    fifo.remove();
     run_poststart(&container.record)?;
     if let (Some(relay), Some(init)) = (relay, pidfd_open(container.record.pid)?) {
         relay.wait(init.as_fd(), container.record.pid)?;
@@ -70,44 +65,18 @@ fn no_longer_created(container: &Container) -> Error {
     Error::new(message.err().unwrap_or_else(|| "container not running".to_owned()))
 }
 
-/// Waits until init has no reading end any more; then what is left in the pipe tells the rest: "X",
-/// it was about to execute the program; "E" and a text, what went wrong, before or after the "X".
-fn wait_executed(container: &Container, fifo: &OwnedFd) -> Result<()> {
-    loop {
-        let mut fds = [PollFd::new(fifo.as_fd(), PollFlags::empty())];
-        match poll(&mut fds, PollTimeout::NONE) {
-            Err(Errno::EINTR) => {}
-            other => break other.map(drop).call(|| "poll(exec.fifo)")?,
-        }
-    }
-    let mut left = vec![0; crate::sys::socket::LONGEST];
-    let length = match container.directory.open_fifo(OFlag::O_RDONLY)? {
-        Some(reader) => match nix::unistd::read(&reader, &mut left) {
-            Err(Errno::EAGAIN) => 0,
-            other => other.call(|| "read(exec.fifo)")?,
-        },
-        // Deleted by force meanwhile.
-        None => 0,
-    };
-    let left = String::from_utf8_lossy(&left[..length]);
-    if left == "X" {
-        return Ok(());
-    }
-    // Init has said its last word; that it has ended is known when this is printed.
+/// The error, when init has ended: that is known by then to who reads it.
+fn why_not_executed(container: &Container, words: Option<String>) -> Result<Error> {
     if let Some(init) = pidfd_open(container.record.pid)? {
         wait_ended(init.as_fd(), LONGEST_END)?;
     }
-    Err(match left.trim_start_matches('X').strip_prefix('E') {
-        Some(message) => Error::new(message),
-        None => {
-            let ended = "init ended before the program was executed";
-            let cgroup = container.record.cgroup.as_ref();
-            match cgroup.and_then(|cgroup| cgroup::oom::story(&cgroup.directory)) {
-                Some(story) => Error::new(format!("{ended}: {story}")),
-                None => Error::new(ended),
-            }
-        }
-    })
+    if let Some(words) = words {
+        return Ok(Error::new(words));
+    }
+    let ended = "init ended before the program was executed";
+    let cgroup = container.record.cgroup.as_ref();
+    let story = cgroup.and_then(|cgroup| cgroup::oom::story(&cgroup.directory));
+    Ok(Error::new(story.map_or_else(|| ended.to_owned(), |story| format!("{ended}: {story}"))))
 }
 
 /// Runs the hooks that follow the start of the program. If one fails the container is stopped
