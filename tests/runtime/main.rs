@@ -9,6 +9,7 @@ mod bad_state;
 mod binds;
 mod bundle;
 mod call;
+#[path = "../case/mod.rs"]
 mod case;
 mod cgroup;
 mod cli;
@@ -26,12 +27,15 @@ mod exec_join;
 mod exec_security;
 mod fifo;
 mod hooks;
+#[path = "../case/kernel.rs"]
+mod kernel;
 mod killed;
 mod lifecycle;
 mod log;
 mod mountinfo;
 mod mounts;
 mod namespaces;
+mod need;
 mod network;
 mod paths;
 mod pause;

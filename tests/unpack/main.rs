@@ -2,11 +2,15 @@
 
 mod archive;
 mod bundles;
+#[path = "../case/mod.rs"]
 mod case;
 mod faithful;
 mod forms;
 mod hostile;
+#[path = "../case/kernel.rs"]
+mod kernel;
 mod malformed;
+mod need;
 mod oracles;
 mod overlay;
 mod random;

@@ -206,7 +206,7 @@ fn inside_an_overlay_whiteouts_are_attributes() {
     assert!(whiteout.is_file() && fs::metadata(&whiteout).unwrap().len() == 0);
     let mounted = overlay(&scratch, &made, Prefix::Trusted);
     // xattr whiteouts are read since Linux 6.7; before, nothing better can be had here.
-    if kernel() >= (6, 7) {
+    if crate::kernel::version() >= (6, 7) {
         assert_eq!(names(&mounted.0.join("d")), ["b"]);
     }
 }
@@ -217,13 +217,6 @@ fn names(path: &Path) -> Vec<String> {
         entries.map(|entry| entry.unwrap().file_name().to_string_lossy().into_owned()).collect();
     names.sort();
     names
-}
-
-fn kernel() -> (u32, u32) {
-    let uname = rustix::system::uname();
-    let release = uname.release().to_string_lossy();
-    let mut numbers = release.split(|c: char| !c.is_ascii_digit()).filter_map(|n| n.parse().ok());
-    (numbers.next().unwrap_or(0), numbers.next().unwrap_or(0))
 }
 
 fn random_layers_show_the_same_tree() {

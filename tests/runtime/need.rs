@@ -1,13 +1,10 @@
-//! A test and what it needs. A test whose need this host does not meet is counted as ignored, with the reason beside
-//! its name.
+//! What a test of the runtime cannot do without.
 
 use std::path::Path;
 use std::process::Command;
 use std::sync::OnceLock;
 
-use libtest_mimic::Trial;
-
-use crate::call;
+use crate::{call, kernel};
 
 /// What a test cannot do without.
 #[derive(Clone, Copy)]
@@ -34,68 +31,15 @@ pub enum Need {
     Hull(&'static str),
 }
 
-/// A row of a table: a sentence, its needs beyond the table's own, and the body.
-pub struct Case {
-    pub name: &'static str,
-    pub needs: &'static [Need],
-    pub body: fn(),
-}
-
-/// The tests of one file.
-pub struct Table {
-    pub file: &'static str,
-    pub needs: &'static [Need],
-    pub cases: &'static [Case],
-}
-
-/// `table!(Root, Busybox; first_test, second_test[Program("ip")])`: the file's tests and what all of them need.
-macro_rules! table {
-    ($($all:expr),*; $($name:ident $([$($need:expr),*])?),* $(,)?) => {
-        #[allow(unused_imports, reason = "a table without needs is a table too")]
-        use crate::case::Need::*;
-        pub const TABLE: crate::case::Table = crate::case::Table {
-            file: module_path!(),
-            needs: &[$($all),*],
-            cases: &[$(crate::case::Case {
-                name: stringify!($name),
-                needs: &[$($($need),*)?],
-                body: $name,
-            }),*],
-        };
-    };
-}
-pub(crate) use table;
-
-/// The trials of all tables.
-pub fn trials(tables: &[Table]) -> Vec<Trial> {
-    let mut trials = Vec::new();
-    for table in tables {
-        let file = table.file.rsplit("::").next().unwrap_or(table.file);
-        for case in table.cases {
-            let body = case.body;
-            let missing = table.needs.iter().chain(case.needs).find_map(|need| need.missing());
-            let trial = Trial::test(format!("{file}::{}", case.name), move || {
-                body();
-                Ok(())
-            });
-            trials.push(match missing {
-                Some(reason) => trial.with_kind(reason).with_ignored_flag(true),
-                None => trial,
-            });
-        }
-    }
-    trials
-}
-
 impl Need {
     /// Why this host does not meet the need.
-    fn missing(self) -> Option<String> {
+    pub fn missing(self) -> Option<String> {
         let (met, reason) = match self {
             Need::Root => (rustix::process::geteuid().is_root(), "needs root".to_owned()),
             Need::Busybox => (busybox_is_static(), "needs busybox-static".to_owned()),
             Need::Program(name) => (call::find_program(name).is_some(), format!("needs {name}")),
             Need::Kernel(major, minor) => {
-                (kernel() >= (major, minor), format!("needs Linux {major}.{minor}"))
+                (kernel::version() >= (major, minor), format!("needs Linux {major}.{minor}"))
             }
             Need::File(path) => (Path::new(path).exists(), format!("needs {path}")),
             Need::Controller(name) => {
@@ -135,12 +79,4 @@ fn busybox_is_static() -> bool {
         // A static executable needs no library; a host without ldd has to be believed.
         ldd.map_or(true, |ldd| !String::from_utf8_lossy(&ldd.stdout).contains("=>"))
     })
-}
-
-fn kernel() -> (u32, u32) {
-    let uname = rustix::system::uname();
-    let release = uname.release().to_string_lossy();
-    let mut numbers =
-        release.split(|c: char| !c.is_ascii_digit()).filter_map(|number| number.parse().ok());
-    (numbers.next().unwrap_or(0), numbers.next().unwrap_or(0))
 }
