@@ -25,14 +25,14 @@ table!(Root;
     nothing_is_left_when_a_signal_comes,
     after_sigkill_the_same_command_succeeds,
     of_two_who_make_one_bundle_one_is_refused,
-    nothing_is_left_when_the_disk_is_full[Root],
+    nothing_is_left_when_the_disk_is_full,
     a_fifo_as_passwd_is_refused_and_not_waited_for,
     a_symbolic_link_as_passwd_stays_in_the_image,
     a_huge_passwd_is_refused,
-    cve_2024_9676_a_device_as_passwd_is_refused[Root],
+    cve_2024_9676_a_device_as_passwd_is_refused,
     a_number_needs_no_passwd,
     a_label_that_is_an_order_is_left_out_and_told,
-    ids_are_moved_by_ranges[Root],
+    ids_are_moved_by_ranges,
     files_become_the_own_users,
 );
 

@@ -18,10 +18,10 @@ table!(Root;
     a_bundle_that_was_moved_keeps_its_layers,
     gc_removes_what_a_killed_process_left,
     a_directory_that_is_no_store_is_left_alone,
-    an_overlay_of_the_layers_is_mounted[Root],
-    what_a_container_writes_goes_with_rm_and_the_layers_stay[Root],
-    two_hundred_layers_are_mounted[Root],
-    an_unprivileged_user_mounts_in_a_user_namespace[Root],
+    an_overlay_of_the_layers_is_mounted,
+    what_a_container_writes_goes_with_rm_and_the_layers_stay,
+    two_hundred_layers_are_mounted,
+    an_unprivileged_user_mounts_in_a_user_namespace,
     a_bundle_with_a_copy_is_not_mounted_and_not_removed,
 );
 
