@@ -47,8 +47,15 @@ def directory():
     return made
 
 
-def image(rootfs, archive):
-    """Writes an OCI archive of one layer that podman and ctr both import as IMAGE."""
+def image(scratch):
+    """An OCI archive of one layer, made once, that podman, ctr and docker import as IMAGE."""
+    archive = f"{scratch}/image.tar"
+    if not os.path.exists(archive):
+        pack(directory(), archive)
+    return archive
+
+
+def pack(rootfs, archive):
     layer = archive + ".layer"
     subprocess.run(["tar", "-C", rootfs, "--numeric-owner", "-cf", layer, "."], check=True)
     with open(layer, "rb") as file:

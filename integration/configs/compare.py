@@ -42,7 +42,7 @@ DIFFERENCES = [
         "a link only if /proc/kcore exists (runtime-linux.md); crun always makes it",
     ),
     (
-        r"^spec/",
+        r"^configs/spec/",
         "start",
         r"^warning: config.json: /process/capabilities/ambient/\d: ",
         "what cannot be granted is logged (config.md, capabilities)",

@@ -4,15 +4,13 @@ state does not do yet is removed, the program is replaced by inside.sh, and each
 
 import json
 import os
-import pty
 import resource
 import subprocess
-import termios
 
+import process
 import view
 
 HERE = os.path.dirname(os.path.abspath(__file__))
-TIMEOUT = 60 * int(os.environ.get("HULL_INTEGRATION_SLOW", "1"))
 CAP_SYS_RESOURCE = 1 << 24
 
 
@@ -53,16 +51,16 @@ def drop_limits(config, told):
     """Removes what needs CAP_SYS_RESOURCE, if this process does not have it."""
     if may_raise_limits():
         return
-    process = config["process"]
-    for limit in list(process.get("rlimits") or []):
+    described = config["process"]
+    for limit in list(described.get("rlimits") or []):
         name = limit["type"].removeprefix("RLIMIT_")
         hard = resource.getrlimit(getattr(resource, f"RLIMIT_{name}"))[1]
         if hard != resource.RLIM_INFINITY and limit["hard"] > hard:
-            process["rlimits"].remove(limit)
+            described["rlimits"].remove(limit)
             told.append(f"/process/rlimits {name} (no CAP_SYS_RESOURCE here)")
     with open("/proc/self/oom_score_adj") as own:
-        if (process.get("oomScoreAdj") or 1000) < int(own.read()):
-            del process["oomScoreAdj"]
+        if (described.get("oomScoreAdj") or 1000) < int(own.read()):
+            del described["oomScoreAdj"]
             told.append("/process/oomScoreAdj (no CAP_SYS_RESOURCE here)")
 
 
@@ -119,44 +117,8 @@ class Bundle:
         try:
             command = [*command, "run", "--bundle", self.path, os.path.basename(self.path)]
             if self.config["process"].get("terminal"):
-                return on_terminal(command)
-            return plainly(command)
+                return process.on_terminal(command)
+            return process.plainly(command)
         finally:
             subprocess.run(["umount", f"{self.path}/rootfs"], check=True)
             subprocess.run(["rm", "-rf", layer], check=True)
-
-
-def plainly(command):
-    # Files, not pipes: whoever keeps a pipe open would be waited for.
-    with open("/run/output", "w+b") as output:
-        process = subprocess.Popen(
-            command, stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.STDOUT
-        )
-        status = wait(process)
-        output.seek(0)
-        return status, output.read().decode(errors="replace")
-
-
-def on_terminal(command):
-    ours, theirs = pty.openpty()
-    termios.tcsetwinsize(theirs, (24, 80))
-    process = subprocess.Popen(command, stdin=theirs, stdout=theirs, stderr=theirs, start_new_session=True)
-    os.close(theirs)
-    output = b""
-    while True:
-        try:
-            data = os.read(ours, 65536)
-        except OSError:  # EIO: nobody has the terminal open any more
-            break
-        output += data
-    os.close(ours)
-    return wait(process), output.decode(errors="replace").replace("\r\n", "\n")
-
-
-def wait(process):
-    try:
-        return process.wait(TIMEOUT)
-    except subprocess.TimeoutExpired:
-        process.kill()
-        process.wait()
-        return "timeout"

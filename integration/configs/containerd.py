@@ -6,7 +6,7 @@ import os
 import subprocess
 import time
 
-import bundle
+import process
 import rootfs as debian
 
 NEEDS = {"containerd": "containerd", "ctr": "containerd", "runc": "runc", "crun": "crun"}
@@ -75,7 +75,7 @@ class Engine:
         subprocess.run(["mount", "-t", "tmpfs", "tmpfs", f"{self.volume}/below"], check=True)
 
     def wait_until_it_answers(self):
-        for _ in range(10 * bundle.TIMEOUT):
+        for _ in range(10 * process.TIMEOUT):
             try:
                 self.ctr("version")
                 return
@@ -86,7 +86,7 @@ class Engine:
 
     def ctr(self, *arguments, terminal=False):
         command = ["ctr", "--address", self.address, "--namespace", "hull", *arguments]
-        run = bundle.on_terminal if terminal else bundle.plainly
+        run = process.on_terminal if terminal else process.plainly
         status, output = run(command)
         if status:
             raise RuntimeError(f"ctr {' '.join(arguments[:2])}: {output.strip()}")

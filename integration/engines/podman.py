@@ -1,0 +1,66 @@
+"""podman with hull as `--runtime`: storage, state and configuration of its own."""
+
+import os
+import shutil
+import subprocess
+
+import rootfs
+from engines import transcript
+
+NEEDS = {"podman": "podman", "conmon": "conmon", "catatonit": "catatonit"}
+
+SIMPLEST = transcript.Case("a container")
+SIMPLEST.commands.append(transcript.Command("podman run --rm $IMAGE true"))
+
+
+class Engine:
+    """podman, through a program in front of $PATH that adds the options of this run."""
+
+    def __init__(self, scratch, archive):
+        self.directory = f"{scratch}/engines/podman"
+        os.makedirs(f"{self.directory}/bin")
+        os.mkdir(f"{self.directory}/networks")
+        # Its defaults want CAP_SYS_RESOURCE, and a controller that a hybrid host has elsewhere.
+        self.write("containers.conf", f'''
+[containers]
+default_ulimits = []
+pids_limit = 0
+[network]
+network_config_dir = "{self.directory}/networks"
+''')
+        self.write("bin/podman", f'''#!/bin/sh
+exec {shutil.which("podman")} --root {self.directory}/storage --runroot /run/podman/root \\
+    --tmpdir /run/podman/tmp --cgroup-manager cgroupfs --storage-driver overlay \\
+    --events-backend file --runtime "$RUNTIME_PATH" "$@"
+''')
+        os.chmod(f"{self.directory}/bin/podman", 0o755)
+        self.podman("load", "--quiet", "--input", archive)
+
+    def write(self, name, text):
+        with open(f"{self.directory}/{name}", "w") as file:
+            file.write(text.lstrip())
+
+    def environment(self, label, runtime):
+        return {
+            "CONTAINERS_CONF": f"{self.directory}/containers.conf",
+            "TMPDIR": self.directory,
+            "PATH": f"{self.directory}/bin:{os.environ['PATH']}",
+            "RUNTIME_PATH": runtime,
+            "IMAGE": rootfs.IMAGE,
+        }
+
+    def podman(self, *arguments):
+        environment = {**os.environ, **self.environment("hull", os.environ["HULL"])}
+        command = [f"{self.directory}/bin/podman", *arguments]
+        result = subprocess.run(command, env=environment, stdin=subprocess.DEVNULL, capture_output=True, text=True)
+        if result.returncode:
+            raise RuntimeError(f"podman {arguments[0]}: {result.stderr.strip()}")
+        return result.stdout
+
+    def clean(self):
+        for arguments in (("pod", "rm"), ("rm",)):
+            self.podman(*arguments, "--all", "--force", "--time", "0")
+        self.podman("volume", "rm", "--all", "--force")
+
+    def close(self):
+        pass
