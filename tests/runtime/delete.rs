@@ -2,10 +2,12 @@
 //! until its tracer has looked at it, and its pid namespace with it.
 
 use std::process::{Child, Command, Stdio};
+use std::time::Duration;
 
 use rustix::process::{Pid, Signal};
 
 use crate::bundle::Bundle;
+use crate::call;
 use crate::case::table;
 use crate::fifo::Fifo;
 use crate::lifecycle::assert_nothing_left;
@@ -20,7 +22,7 @@ struct Traced {
     bundle: Bundle,
     tracer: Child,
     init: Pid,
-    _fifos: [Fifo; 2],
+    fifos: [Fifo; 2],
 }
 
 impl Traced {
@@ -41,17 +43,18 @@ impl Traced {
             .stderr(Stdio::null())
             .spawn()
             .expect("strace");
+        let init = Pid::from_raw(init).expect("not 0");
+        let traced = Self { bundle, tracer, init, fifos: [ready, go] };
+        let [ready, go] = &traced.fifos;
         // It is attached when it tells of a call; of those before nobody knows.
-        while rustix::process::test_kill_process(Pid::from_child(&tracer)).is_ok() {
+        let is_attached = || {
             go.send("on");
             assert_eq!(ready.line(), "on");
-            if crate::call::readable(calls.as_fd(), std::time::Duration::from_millis(1)) {
-                break;
-            }
-        }
-        rustix::process::kill_process(Pid::from_child(&tracer), Signal::STOP).expect("stop");
-        let init = Pid::from_raw(init).expect("not 0");
-        Self { bundle, tracer, init, _fifos: [ready, go] }
+            call::readable(calls.as_fd(), Duration::from_millis(1))
+        };
+        assert!(call::comes_true(is_attached), "strace tells of no call");
+        rustix::process::kill_process(Pid::from_child(&traced.tracer), Signal::STOP).expect("stop");
+        traced
     }
 }
 
