@@ -255,7 +255,8 @@ impl Loop {
 
 impl Drop for Loop {
     fn drop(&mut self) {
-        call::host(&["losetup", "--detach", &self.0]);
+        // A test that has failed already says why.
+        Command::new("losetup").args(["--detach", &self.0]).status().ok();
     }
 }
 
