@@ -20,7 +20,7 @@ table!(;
     the_root_stays_a_directory,
     every_truncation_is_an_error_or_harmless,
     a_bomb_ends_at_the_limit,
-    a_million_entries_end_at_the_limit,
+    entries_end_at_the_limit,
     a_million_entries_are_extracted,
     a_hole_of_many_terabytes_costs_nothing,
     a_full_disk_is_an_error_with_the_entry[Root],
@@ -331,7 +331,9 @@ fn each_hostile_tar_is_refused_and_its_twin_is_not() {
 fn nothing_outside_the_root_is_touched() {
     let ways = |scratch: &Scratch| {
         let outside = scratch.path("outside").to_str().unwrap().to_owned();
-        [outside, "../outside".to_owned(), "../../../../../../../outside".to_owned()]
+        // From however deep below the host's root.
+        let from_the_top = "../".repeat(20) + &outside[1..];
+        [outside, "../outside".to_owned(), from_the_top]
     };
     let entries = |way: &str| {
         let mut entries = vec![
@@ -436,7 +438,7 @@ fn a_bomb_ends_at_the_limit() {
     apply_with(&Scratch::new(), &[tar([file("x", vec![0; 1 << 19])])], owners(), limits).unwrap();
 }
 
-fn a_million_entries_end_at_the_limit() {
+fn entries_end_at_the_limit() {
     let limits = |entries| Limits { entries, ..LIMITS };
     let layers =
         || vec![tar([file("a", ""), file("b", "")]), tar([file("c", "").pax("mtime", "1")])];
