@@ -4,10 +4,13 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
+use serde_json::Value;
+
 use crate::bad_input::Host;
 use crate::bundle::Bundle;
 use crate::call::Output;
 use crate::case::table;
+use crate::sleeper::Sleeper;
 
 table!(Root, Busybox;
     a_state_directory_that_is_a_file_is_refused,
@@ -109,24 +112,21 @@ fn a_pid_of_another_process_is_never_signalled() {
     container.ended();
     // A reused pid comes with another start time; the clock of /proc/PID/stat ticks every 10 ms.
     let mut foreign = loop {
-        let mut foreign = std::process::Command::new("sleep").arg("1000").spawn().expect("sleep");
-        if start_time(foreign.id().cast_signed()) != started {
+        let foreign = Sleeper::new();
+        if start_time(foreign.pid()) != started {
             break foreign;
         }
-        foreign.kill().expect("kill");
-        foreign.wait().expect("wait");
     };
     let path = bundle.root().join(bundle.id()).join("state.json");
-    let state = fs::read_to_string(&path).expect("state.json");
-    fs::write(&path, state.replace(&container.pid.to_string(), &foreign.id().to_string()))
-        .expect("write");
+    let text = fs::read_to_string(&path).expect("state.json");
+    let mut record: Value = serde_json::from_str(&text).expect("JSON");
+    assert_eq!(record["pid"], container.pid);
+    record["pid"] = foreign.pid().into();
+    fs::write(&path, record.to_string()).expect("write");
     let state = bundle.state();
     let _ = bundle.kill("KILL").refused();
     let _ = bundle.operate(&["delete", "--force"]).ok();
-    let alive = foreign.try_wait().expect("wait").is_none();
-    foreign.kill().ok();
-    foreign.wait().ok();
-    assert!(alive, "a process that is not the container's was killed");
+    assert!(foreign.is_alive(), "a process that is not the container's was killed");
     assert_eq!(state["status"], "stopped");
 }
 

@@ -7,6 +7,7 @@ use std::path::PathBuf;
 use crate::bundle::{Bundle, cgroup_mounts};
 use crate::case::table;
 use crate::lifecycle::assert_nothing_left;
+use crate::sleeper::Sleeper;
 
 table!(Root, Busybox;
     the_container_process_is_in_its_cgroup_after_create,
@@ -224,15 +225,11 @@ fn a_cgroup_with_foreign_processes_is_refused() {
     let path = format!("/{}/occupied", bundle.id());
     let directory = unified().join(&path[1..]);
     fs::create_dir_all(&directory).expect("mkdir");
-    let mut foreign = std::process::Command::new("sleep").arg("1000").spawn().expect("sleep");
-    fs::write(directory.join("cgroup.procs"), foreign.id().to_string()).expect("move the process");
+    let mut foreign = Sleeper::new();
+    fs::write(directory.join("cgroup.procs"), foreign.pid().to_string()).expect("move the process");
     let bundle = bundle.set("/linux/cgroupsPath", path.as_str());
-    let create = bundle.try_create();
-    let alive = foreign.try_wait().expect("wait").is_none();
-    foreign.kill().ok();
-    foreign.wait().ok();
-    let _ = create.refused().names("not empty");
-    assert!(alive, "the foreign process was killed");
+    let _ = bundle.try_create().refused().names("not empty");
+    assert!(foreign.is_alive(), "the foreign process was killed");
 }
 
 fn a_frozen_cgroup_is_refused() {

@@ -46,6 +46,7 @@ mod regressions;
 mod resources;
 mod seccomp;
 mod security;
+mod sleeper;
 mod syntax;
 mod systemd;
 mod terminal;

@@ -4,7 +4,7 @@
 
 use std::fs;
 use std::path::PathBuf;
-use std::process::{Child, Command};
+use std::process::Command;
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
@@ -13,6 +13,7 @@ use crate::bundle::{Bundle, shell};
 use crate::call::{self, Output};
 use crate::case::table;
 use crate::cgroup::{path_of, unified};
+use crate::sleeper::Sleeper;
 
 table!(Root, Busybox;
     memory_is_in_its_files[Controller("memory")],
@@ -346,22 +347,6 @@ impl Level {
     }
 }
 
-/// A process that waits until it is killed.
-struct Sleeper(Child);
-
-impl Sleeper {
-    fn new() -> Self {
-        Self(Command::new("sleep").arg("1000").spawn().expect("sleep"))
-    }
-}
-
-impl Drop for Sleeper {
-    fn drop(&mut self) {
-        self.0.kill().ok();
-        self.0.wait().ok();
-    }
-}
-
 fn a_controller_that_is_not_delegated_is_named() {
     let bundle = with(json!({"memory": {"limit": 1 << 30}})).without("/linux/cgroupsPath");
     let level = Level::new(&format!("/{}/alone", bundle.id()));
@@ -381,7 +366,7 @@ fn a_parent_with_processes_gives_no_controllers() {
     let bundle = with(json!({"memory": {"limit": 1 << 30}}));
     let level = Level::new(&format!("/{}/full", bundle.id()));
     let sleeper = Sleeper::new();
-    level.write("cgroup.procs", &sleeper.0.id().to_string());
+    level.write("cgroup.procs", &sleeper.pid().to_string());
     let path = format!("/{}/full/container", bundle.id());
     let bundle = bundle.set("/linux/cgroupsPath", path.as_str());
     let output = bundle.try_create().refused();

@@ -9,6 +9,7 @@ use serde_json::json;
 use crate::bundle::{Bundle, Created};
 use crate::call::{Output, host};
 use crate::case::table;
+use crate::sleeper::Sleeper;
 
 table!(Root, Busybox, File("/run/systemd/private"), File("/run/dbus/system_bus_socket"),
     Program("systemctl"), Hull("its units have other names");
@@ -81,14 +82,24 @@ fn the_container_process_is_alone_in_its_scope() {
     assert_eq!(units(&unit(&bundle)), "");
 }
 
+/// A slice, stopped with all in it when it is dropped.
+struct Slice(String);
+
+impl Drop for Slice {
+    fn drop(&mut self) {
+        Command::new("systemctl").args(["stop", &self.0]).status().ok();
+    }
+}
+
 fn a_slice_is_in_those_that_its_name_begins_with() {
-    let bundle = Bundle::new();
-    let bundle = bundle.set("/linux/cgroupsPath", "hulltest-inner.slice::one+two");
+    let name = format!("hulltest{}", std::process::id());
+    let outer = Slice(format!("{name}.slice"));
+    let path = format!("{name}-inner.slice::{name}+two");
+    let bundle = Bundle::new().set("/linux/cgroupsPath", path);
     let container = create(&bundle);
-    let path = "hulltest.slice/hulltest-inner.slice/one\\x2btwo.scope";
+    let path = format!("{}/{name}-inner.slice/{name}\\x2btwo.scope", outer.0);
     assert!(directory(&container).ends_with(path), "{:?}", directory(&container));
     let _ = bundle.delete().ok();
-    host(&["systemctl", "stop", "hulltest.slice"]);
 }
 
 fn limited() -> Bundle {
@@ -208,29 +219,30 @@ fn what_systemd_refuses_is_said_in_its_words() {
 
 fn a_scope_of_somebody_else_is_refused_and_stays() {
     let bundle = bundle();
-    let unit = unit(&bundle);
-    let argv = ["--scope", "--quiet", "--unit", &unit, "sleep", "1000"];
-    let mut other = Command::new("systemd-run").args(argv).spawn().expect("systemd-run");
-    let wait = format!("until systemctl -q is-active {unit}; do :; done");
-    host(&["timeout", "100", "sh", "-c", &wait]);
-    let create = bundle.try_create_with(&["--systemd-cgroup"]);
-    let alive = other.try_wait().expect("wait").is_none();
-    other.kill().ok();
-    other.wait().ok();
-    let _ = create.refused().says("already");
-    assert!(alive, "the other scope was ended");
+    let mut other = scope_of_somebody_else(&bundle, &[], ":");
+    let _ = bundle.try_create_with(&["--systemd-cgroup"]).refused().says("already");
+    assert!(other.is_alive(), "the other scope was ended");
+}
+
+/// A scope of the name that the bundle's would have, with these options of systemd-run(1). It is there: its program
+/// has begun, after this command of the shell.
+fn scope_of_somebody_else(bundle: &Bundle, options: &[&str], command: &str) -> Sleeper {
+    let ready = bundle.fifo("ready");
+    let unit = unit(bundle);
+    let script = format!("{command}; echo ready > {}; while :; do sleep 1000; done", ready.path());
+    let scope = ["systemd-run", "--scope", "--quiet", "--unit", &unit];
+    let sleeper = Sleeper::begin(&[&scope[..], options, &["sh", "-c", &script]].concat());
+    assert_eq!(ready.line(), "ready");
+    sleeper
 }
 
 fn the_name_of_a_scope_that_failed_can_be_had() {
     let bundle = bundle();
     let unit = unit(&bundle);
     // Its process does not end in time.
-    let script = format!(
-        "systemd-run --scope --quiet -p TimeoutStopSec=1ms --unit {unit} \
-         sh -c 'trap : TERM; while :; do sleep 1000; done' & \
-         until systemctl -q is-active {unit}; do :; done; systemctl stop {unit}; wait; true"
-    );
-    host(&["timeout", "100", "sh", "-c", &script]);
+    let options = ["-p", "TimeoutStopSec=1ms"];
+    let _killed = scope_of_somebody_else(&bundle, &options, "trap : TERM");
+    host(&["systemctl", "stop", &unit]);
     assert_eq!(property(&bundle, "ActiveState"), "failed");
     let _ = run(&bundle.script("true")).ok();
     assert_eq!(units(&unit), "");
