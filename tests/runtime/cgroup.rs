@@ -57,8 +57,7 @@ fn the_container_process_is_in_its_cgroup_after_create() {
     );
     // conmon reads the cgroup of the pid right after create.
     let procs =
-        fs::read_to_string(unified().join(&path_of(container.pid)[1..]).join("cgroup.procs"))
-            .expect("procs");
+        fs::read_to_string(directory_of(container.pid).join("cgroup.procs")).expect("procs");
     assert_eq!(procs.trim(), container.pid.to_string());
 }
 
@@ -134,7 +133,7 @@ fn run_removes_the_cgroup() {
 fn delete_removes_cgroups_that_the_container_made() {
     let bundle = Bundle::new();
     let container = bundle.create();
-    let below = unified().join(&path_of(container.pid)[1..]).join("made/inside");
+    let below = directory_of(container.pid).join("made/inside");
     fs::create_dir_all(&below).expect("mkdir");
     bundle.start();
     container.ended();

@@ -126,11 +126,10 @@ fn a_success_says_nothing() {
 }
 
 fn a_container_without_proc_takes_exec() {
-    let bundle = waiting().without_mount("/proc").edit(|config| {
-        let linux = config["linux"].as_object_mut().expect("linux");
-        linux.remove("maskedPaths");
-        linux.remove("readonlyPaths");
-    });
+    let bundle = waiting()
+        .without_mount("/proc")
+        .without("/linux/maskedPaths")
+        .without("/linux/readonlyPaths");
     run(&bundle);
     let _ = bundle.exec(&["--cwd", "/tmp"], &["pwd"]).ok().prints("/tmp");
 }

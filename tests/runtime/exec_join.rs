@@ -9,6 +9,7 @@ use crate::bundle::Bundle;
 use crate::case::table;
 use crate::cgroup::directory_of;
 use crate::exec::{run, waiting};
+use crate::namespaces::{link, without_mounts};
 
 table!(Root, Busybox;
     exec_in_a_created_container_is_allowed,
@@ -79,11 +80,6 @@ const KINDS: [(&str, &str); 6] = [
     ("cgroup", "cgroup"),
 ];
 
-fn namespace(pid: i32, file: &str) -> String {
-    let link = fs::read_link(format!("/proc/{pid}/ns/{file}")).expect("a namespace");
-    link.to_string_lossy().into_owned()
-}
-
 /// The namespaces of a program of `exec`.
 fn namespaces(bundle: &Bundle) -> Vec<String> {
     let script = "for kind in pid net ipc uts mnt cgroup; do readlink /proc/self/ns/$kind; done";
@@ -95,8 +91,8 @@ fn each_namespace_is_that_of_the_container() {
     let container = run(&bundle);
     let own = namespaces(&bundle);
     for ((_, file), own) in KINDS.into_iter().zip(own) {
-        assert_eq!(own, namespace(container.pid, file));
-        assert_ne!(own, namespace(std::process::id().cast_signed(), file));
+        assert_eq!(own, link(container.pid, file));
+        assert_ne!(own, link(std::process::id().cast_signed(), file));
     }
 }
 
@@ -109,8 +105,8 @@ fn a_namespace_that_the_container_shares_is_shared() {
         let own = namespaces(&bundle);
         let host = std::process::id().cast_signed();
         for ((_, other), own) in KINDS.into_iter().zip(own) {
-            assert_eq!(own, namespace(container.pid, other), "{kind} {other}");
-            assert_eq!(own == namespace(host, other), file == other, "{kind} {other}");
+            assert_eq!(own, link(container.pid, other), "{kind} {other}");
+            assert_eq!(own == link(host, other), file == other, "{kind} {other}");
         }
     }
 }
@@ -135,17 +131,12 @@ fn the_time_namespace_is_joined() {
     let container = run(&bundle);
     let script = "readlink /proc/self/ns/time; cut -d . -f 1 /proc/uptime";
     let output = bundle.exec_script(&[], script).ok();
-    assert_eq!(output.lines()[0], namespace(container.pid, "time"));
+    assert_eq!(output.lines()[0], link(container.pid, "time"));
     assert!(output.lines()[1].parse::<u64>().expect("seconds") > 1_000_000_000, "{output}");
 }
 
 fn the_root_is_that_of_a_container_without_a_mount_namespace() {
-    let bundle = waiting().without_namespace("mount").set("/mounts", json!([]));
-    let bundle = bundle.edit(|config| {
-        let linux = config["linux"].as_object_mut().expect("linux");
-        linux.remove("maskedPaths");
-        linux.remove("readonlyPaths");
-    });
+    let bundle = without_mounts(waiting()).without_namespace("mount");
     run(&bundle);
     bundle.write("mark", "here");
     let _ = bundle.exec(&[], &["cat", "/mark", "/../mark"]).ok().prints("herehere");

@@ -214,11 +214,7 @@ fn a_program_through_a_descriptor_of_the_host_is_not_found() {
 /// CVE-2019-16884, CVE-2025-52881: with a tmpfs over /proc, whose files are the container's.
 fn what_the_container_mounted_over_proc_is_not_written_to() {
     let bundle = waiting().without_mount("/proc").set("/process/oomScoreAdj", 300);
-    let bundle = bundle.edit(|config| {
-        let linux = config["linux"].as_object_mut().expect("linux");
-        linux.remove("maskedPaths");
-        linux.remove("readonlyPaths");
-    });
+    let bundle = bundle.without("/linux/maskedPaths").without("/linux/readonlyPaths");
     for file in ["oom_score_adj", "attr/exec", "stat"] {
         bundle.write(&format!("proc/self/{file}"), "untouched");
     }

@@ -50,8 +50,8 @@ table!(Root, Busybox;
 const KINDS: [&str; 6] =
     ["prestart", "createRuntime", "createContainer", "startContainer", "poststart", "poststop"];
 
-/// A hook that runs this script of the shell.
-fn hook(script: &str) -> Value {
+/// A hook that runs this script of the host's shell.
+pub fn hook(script: &str) -> Value {
     json!({"path": "/bin/sh", "args": ["sh", "-c", script], "env": ["PATH=/usr/sbin:/usr/bin:/sbin:/bin"]})
 }
 

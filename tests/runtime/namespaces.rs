@@ -92,7 +92,8 @@ impl Drop for Holder {
     }
 }
 
-fn link(pid: i32, name: &str) -> String {
+/// Which namespace of this name under /proc/PID/ns a process is in.
+pub fn link(pid: i32, name: &str) -> String {
     fs::read_link(format!("/proc/{pid}/ns/{name}"))
         .expect("a namespace")
         .to_string_lossy()

@@ -10,6 +10,7 @@ use crate::bundle::{Bundle, MARK};
 use crate::call;
 use crate::case::table;
 use crate::fifo::Fifo;
+use crate::hooks::hook;
 use crate::lifecycle::assert_nothing_left;
 use crate::namespaces::{Holder, without_mounts};
 
@@ -36,11 +37,6 @@ table!(Root, Busybox;
     a_hook_without_env_has_that_of_its_namespace,
     an_overlay_of_layers_with_long_names_is_mounted,
 );
-
-/// A hook that runs this script of the host's shell.
-fn hook(script: &str) -> Value {
-    json!({"path": "/bin/sh", "args": ["sh", "-c", script], "env": ["PATH=/usr/sbin:/usr/bin:/sbin:/bin"]})
-}
 
 // The mask is the inode of the host: its owner may change mode and times without any capability.
 fn a_masked_file_does_not_change_the_hosts_null_device() {

@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 use crate::bundle::{Bundle, shell};
 use crate::call::{self, Output};
 use crate::case::table;
-use crate::cgroup::{path_of, unified};
+use crate::cgroup::{directory_of, path_of, unified};
 use crate::sleeper::Sleeper;
 
 table!(Root, Busybox;
@@ -413,7 +413,7 @@ fn a_read_only_cgroup_mount_is_not_given_away() {
     let _ = of_a_user("ro").args(&owner).run().ok().prints("0");
     let without = of_a_user("rw").without_namespace("cgroup").script("true");
     let container = without.create();
-    let directory = unified().join(&path_of(container.pid)[1..]);
+    let directory = directory_of(container.pid);
     let owner = shell(&format!("stat -c %u {}/cgroup.procs", directory.display()));
     assert_eq!(owner.trim(), "0");
 }

@@ -1,7 +1,6 @@
 //! Containers whose cgroup systemd makes (`--systemd-cgroup`), with the real systemd.
 
 use std::fs;
-use std::path::PathBuf;
 use std::process::Command;
 
 use serde_json::json;
@@ -9,6 +8,7 @@ use serde_json::json;
 use crate::bundle::{Bundle, Created};
 use crate::call::{Output, host};
 use crate::case::table;
+use crate::cgroup::directory_of;
 use crate::sleeper::Sleeper;
 
 table!(Root, Busybox, File("/run/systemd/private"), File("/run/dbus/system_bus_socket"),
@@ -47,14 +47,8 @@ fn run(bundle: &Bundle) -> Output {
     bundle.call_with("run", &["--systemd-cgroup"]).finish()
 }
 
-fn directory(container: &Created<'_>) -> PathBuf {
-    let path = container.proc("cgroup");
-    let path = path.lines().find_map(|line| line.strip_prefix("0::/")).expect("a line of v2");
-    PathBuf::from("/sys/fs/cgroup").join(path)
-}
-
 fn file(container: &Created<'_>, name: &str) -> String {
-    let text = fs::read_to_string(directory(container).join(name)).expect(name);
+    let text = fs::read_to_string(directory_of(container.pid).join(name)).expect(name);
     text.trim().to_owned()
 }
 
@@ -75,7 +69,7 @@ fn reload() {
 fn the_container_process_is_alone_in_its_scope() {
     let bundle = bundle();
     let container = create(&bundle);
-    assert!(directory(&container).ends_with(format!("system.slice/{}", unit(&bundle))));
+    assert!(directory_of(container.pid).ends_with(format!("system.slice/{}", unit(&bundle))));
     assert_eq!(file(&container, "cgroup.procs"), container.pid.to_string());
     assert_eq!(property(&bundle, "Delegate"), "yes");
     let _ = bundle.delete().ok();
@@ -98,7 +92,7 @@ fn a_slice_is_in_those_that_its_name_begins_with() {
     let bundle = Bundle::new().set("/linux/cgroupsPath", path);
     let container = create(&bundle);
     let path = format!("{}/{name}-inner.slice/{name}\\x2btwo.scope", outer.0);
-    assert!(directory(&container).ends_with(path), "{:?}", directory(&container));
+    assert!(directory_of(container.pid).ends_with(path), "{:?}", directory_of(container.pid));
     let _ = bundle.delete().ok();
 }
 
@@ -257,7 +251,7 @@ fn a_failed_create_leaves_no_unit() {
 fn delete_removes_cgroups_that_the_container_made() {
     let bundle = bundle();
     let container = create(&bundle);
-    let directory = directory(&container);
+    let directory = directory_of(container.pid);
     fs::create_dir_all(directory.join("made/inside")).expect("mkdir");
     bundle.start();
     container.ended();

@@ -10,6 +10,7 @@ use serde_json::{Value, json};
 use crate::bundle::Bundle;
 use crate::call;
 use crate::case::table;
+use crate::exec::run;
 
 // A tmpfs, which /tmp may be, can be id-mapped since 6.3.
 table!(Root, Busybox;
@@ -72,13 +73,6 @@ fn give(directory: &Path, id: u32) {
 /// Others may go through the directories of the test: those of mktemp(1) are the user's alone.
 fn open_the_way(bundle: &Bundle) {
     fs::set_permissions(bundle.directory(), Permissions::from_mode(0o755)).expect("chmod");
-}
-
-/// A container that stays, and its pid.
-fn running(bundle: &Bundle) -> i32 {
-    let container = bundle.create();
-    bundle.start();
-    container.pid
 }
 
 fn the_ids_of_a_new_user_namespace_are_those_of_the_config() {
@@ -147,7 +141,7 @@ fn a_rootfs_that_only_root_may_reach_is_the_root() {
 
 fn a_network_namespace_of_the_host_is_joined_from_a_new_user_namespace() {
     let other = Bundle::new().args(&["sleep", "1000"]);
-    let path = format!("/proc/{}/ns/net", running(&other));
+    let path = format!("/proc/{}/ns/net", run(&other).pid);
     let name = fs::read_link(&path).expect("a namespace");
     // sysfs shows the network namespace, so it is for who has a right to that.
     let bundle =
@@ -161,7 +155,7 @@ fn a_network_namespace_of_the_host_is_joined_from_a_new_user_namespace() {
 
 fn a_user_namespace_is_joined_with_all_that_belongs_to_it() {
     let other = mapped().args(&["sleep", "1000"]);
-    let pid = running(&other);
+    let pid = run(&other).pid;
     let kinds =
         [("user", "user"), ("network", "net"), ("ipc", "ipc"), ("uts", "uts"), ("pid", "pid")];
     let mut bundle = mapped().edit(|config| {
@@ -189,7 +183,7 @@ fn a_user_namespace_is_joined_with_all_that_belongs_to_it() {
 
 fn a_container_in_a_joined_user_namespace_has_its_own_pid_namespace() {
     let other = mapped().args(&["sleep", "1000"]);
-    let path = format!("/proc/{}/ns/user", running(&other));
+    let path = format!("/proc/{}/ns/user", run(&other).pid);
     // Engines give the maps too.
     let bundle = mapped()
         .join("user", &path)
@@ -197,7 +191,7 @@ fn a_container_in_a_joined_user_namespace_has_its_own_pid_namespace() {
     let _ = bundle.run().ok().prints("1\n1\n1");
     // In a container that is created, what is recorded is init, and not who helped it.
     let bundle = mapped().join("user", &path).args(&["sleep", "1000"]);
-    let pid = running(&bundle);
+    let pid = run(&bundle).pid;
     assert_eq!(fs::read_to_string(format!("/proc/{pid}/comm")).expect("comm"), "sleep\n");
     let _ = bundle.kill("KILL").ok();
 }
@@ -236,7 +230,7 @@ fn create_and_start_with_a_user_namespace() {
 
 fn exec_joins_the_user_namespace() {
     let bundle = mapped().args(&["sleep", "1000"]);
-    let pid = running(&bundle);
+    let pid = run(&bundle).pid;
     let output = bundle.call(&[
         "exec",
         bundle.id(),
@@ -251,7 +245,7 @@ fn exec_joins_the_user_namespace() {
 
 fn exec_as_another_user_of_the_namespace() {
     let bundle = mapped().args(&["sleep", "1000"]);
-    running(&bundle);
+    run(&bundle);
     let exec =
         |user: &str| bundle.call(&["exec", "--user", user, bundle.id(), "id", "-u"]).finish();
     let _ = exec("33:44").ok().prints("33");
@@ -282,7 +276,7 @@ fn a_map_that_the_kernel_would_refuse_leaves_nothing() {
 // Init is of the user namespace from its birth on, so another root there could look into it until it is the program.
 fn the_init_cannot_be_traced_by_who_shares_its_user_namespace() {
     let other = mapped().args(&["sleep", "1000"]).set("/process/capabilities", all_capabilities());
-    let pid = running(&other);
+    let pid = run(&other).pid;
     let bundle = mapped()
         .join("user", &format!("/proc/{pid}/ns/user"))
         .join("pid", &format!("/proc/{pid}/ns/pid"));
@@ -390,7 +384,7 @@ fn an_ordinary_user_runs_a_container() {
 
 fn an_ordinary_user_executes_in_a_container() {
     let bundle = of_an_ordinary_user().args(&["sleep", "1000"]);
-    running(&bundle);
+    run(&bundle);
     let output =
         bundle.call(&["exec", bundle.id(), "sh", "-c", "id -u; ls /proc | grep -c '^1$'"]).finish();
     let _ = output.ok().prints("0\n1");
