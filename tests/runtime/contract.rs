@@ -116,7 +116,7 @@ enum Go {
     Strings,
 }
 
-/// The structures of engines, by their JSON names.
+/// The structures of engines, by their JSON names. What CRI-O decodes (internal/oci, ContainerState) is in these two.
 const STRUCTURES: &[(&str, &[(&str, Go)])] = &[
     (
         "github.com/containerd/go-runc Container",
@@ -139,18 +139,6 @@ const STRUCTURES: &[(&str, &[(&str, Go)])] = &[
             ("pid", Go::Int),
             ("bundle", Go::String),
             ("annotations", Go::Strings),
-        ],
-    ),
-    (
-        "github.com/cri-o/cri-o internal/oci ContainerState, as far as a runtime writes it",
-        &[
-            ("ociVersion", Go::String),
-            ("id", Go::String),
-            ("status", Go::String),
-            ("pid", Go::Int),
-            ("bundle", Go::String),
-            ("annotations", Go::Strings),
-            ("created", Go::Time),
         ],
     ),
 ];
