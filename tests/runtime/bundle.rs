@@ -1,5 +1,6 @@
 //! A bundle of its own for each test: a rootfs of busybox, a config like an engine's, a state directory, an id and a
 //! cgroup that nobody else has. Whatever a test leaves is removed with the bundle, also when the test fails.
+//! `sleep 1000` is a program that stays until it is ended; no test waits for it.
 
 use std::cell::RefCell;
 use std::fs;
