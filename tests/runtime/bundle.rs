@@ -513,10 +513,15 @@ fn engine_config(id: &str) -> Value {
     })
 }
 
-/// A process that has not ended (a zombie has).
+/// A process that has not ended. A zombie has, and so has one that is behind its last instruction: it is still in
+/// its cgroup when nobody counts it there any more (cgroup_exit() is before exit_notify()).
 fn is_alive(pid: i32) -> bool {
+    // include/linux/sched.h
+    const PF_EXITING: u32 = 4;
     let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
-    stat.rsplit(") ").next().is_some_and(|rest| !rest.is_empty() && !rest.starts_with(['Z', 'X']))
+    let Some((_, rest)) = stat.rsplit_once(") ") else { return false };
+    let is_exiting = |flags: &str| flags.parse().is_ok_and(|flags: u32| flags & PF_EXITING != 0);
+    !rest.starts_with(['Z', 'X']) && !rest.split(' ').nth(6).is_some_and(is_exiting)
 }
 
 /// The host's cgroup hierarchies.
