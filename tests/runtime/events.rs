@@ -135,7 +135,9 @@ fn the_time_of_the_processor_is_in_nanoseconds() {
     let total = statistics(&container)["cpu"]["usage"]["total"].as_u64().expect("a number");
     let after = microseconds();
     assert!((before * 1000..=after * 1000).contains(&total), "{before} {total} {after}");
-    assert!(statistics(&container)["cpu"]["usage"]["user"].as_u64() > Some(0));
+    // What ran is told apart by ticks of the clock: the first may have hit its way into the program.
+    let user = || statistics(&container)["cpu"]["usage"]["user"].as_u64() > Some(0);
+    assert!(crate::call::comes_true(user));
 }
 
 fn pressure_is_told_where_the_kernel_counts_it() {

@@ -390,16 +390,12 @@ fn a_missing_hook_program_fails_create() {
 // "timeout is the number of seconds before aborting the hook."
 fn a_hook_past_its_timeout_is_killed() {
     let bundle = Bundle::new();
-    let mut hook = hook(&format!("echo $$ > {}; exec sleep 1000", log(&bundle, "prestart")));
-    hook["timeout"] = json!(1);
+    // By this it is found as a process of the test, however far it comes within its second.
+    let env = [format!("HULL_TEST={}", bundle.id())];
+    let hook = json!({"path": "/bin/sleep", "args": ["sleep", "1000"], "env": env, "timeout": 1});
     let bundle = bundle.set("/hooks/createRuntime", json!([hook]));
     let _ = bundle.try_create().refused().says("timeout");
     assert_nothing_left(&bundle);
-    let pid: i32 = bundle.read("log").trim().parse().expect("a pid");
-    assert!(
-        crate::call::pidfd(pid)
-            .is_none_or(|pidfd| crate::call::readable(pidfd, crate::call::limit()))
-    );
 }
 
 fn a_hook_within_its_timeout_succeeds() {

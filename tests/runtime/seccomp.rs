@@ -104,14 +104,14 @@ fn a_refused_call_fails_with_its_error_number() {
 
 fn the_program_is_filtered_whatever_it_may_gain() {
     each_way(
-        || with_profile(all_but(&["reboot"], "SCMP_ACT_ERRNO")).args(&["sleep", "100"]),
+        || with_profile(all_but(&["reboot"], "SCMP_ACT_ERRNO")).args(&["sleep", "1000"]),
         |bundle| {
             let created = bundle.create().start();
             assert_eq!(created.status_line("Seccomp"), "2");
             assert_eq!(created.status_line("Threads"), "1");
         },
     );
-    let container = Bundle::new().args(&["sleep", "100"]);
+    let container = Bundle::new().args(&["sleep", "1000"]);
     let created = container.create().start();
     assert_eq!(created.status_line("Seccomp"), "0");
 }
@@ -135,7 +135,7 @@ fn a_filter_without_privileges_is_not_left_with_one() {
 fn an_executed_program_is_filtered_too() {
     let section = json!({"defaultAction": "SCMP_ACT_ALLOW", "syscalls": [
         {"names": ["mkdir", "mkdirat"], "action": "SCMP_ACT_ERRNO", "errnoRet": 28}]});
-    let bundle = with_profile(section).args(&["sleep", "100"]);
+    let bundle = with_profile(section).args(&["sleep", "1000"]);
     let _created = bundle.create().start();
     let exec = |args: &[&str]| bundle.call(&[&["exec", bundle.id()], args].concat()).finish();
     let _ = exec(&["mkdir", "/made"]).exits(1).says("No space left on device");
@@ -293,7 +293,7 @@ fn an_agent_is_told_of_the_container() {
     let bundle = with_profile(all_but(&["mkdir"], "SCMP_ACT_NOTIFY"))
         .set("/linux/seccomp/listenerMetadata", "MKDIR=/made")
         .set("/annotations/key", "value")
-        .args(&["sleep", "100"]);
+        .args(&["sleep", "1000"]);
     let (bundle, agent) = with_agent(bundle, &["continue"]);
     let created = bundle.create().start();
     let state = agent.state();
@@ -311,7 +311,7 @@ fn an_agent_is_told_of_the_container() {
 
 fn an_agent_is_told_of_an_executed_program() {
     let bundle =
-        with_profile(all_but(&["mkdir", "mkdirat"], "SCMP_ACT_NOTIFY")).args(&["sleep", "100"]);
+        with_profile(all_but(&["mkdir", "mkdirat"], "SCMP_ACT_NOTIFY")).args(&["sleep", "1000"]);
     let (bundle, agent) = with_agent(bundle, &["errno", "28"]);
     let created = bundle.create().start();
     let _ = agent.state();
