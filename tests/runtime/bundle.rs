@@ -218,6 +218,13 @@ impl Bundle {
         fs::write(path, text).expect("write a file of the rootfs");
     }
 
+    /// A script of the rootfs, or what else can be executed, with this text.
+    pub fn write_program(&self, path: &str, text: &str) {
+        let source = self.beside("program");
+        fs::write(&source, text).expect("write a program");
+        call::install(&source, &self.rootfs().join(path), 0o755);
+    }
+
     pub fn read(&self, path: &str) -> String {
         let path = self.rootfs().join(path);
         fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))

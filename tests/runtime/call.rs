@@ -55,6 +55,13 @@ pub fn host(argv: &[&str]) -> String {
     String::from_utf8_lossy(&output.stdout).into_owned()
 }
 
+/// Copies a program to where it is executed next, by install(1). What this process itself has open for writing, a child
+/// of another test has too until its own execve(2), and nobody can execute it meanwhile (ETXTBSY).
+pub fn install(program: &Path, to: &Path, mode: u32) {
+    let [from, to] = [program, to].map(|path| path.to_str().expect("UTF-8"));
+    host(&["install", "-m", &format!("{mode:o}"), from, to]);
+}
+
 /// Waits until a descriptor is readable (a pidfd: until the process has ended); false when the time is over.
 pub fn readable(fd: impl AsFd, limit: Duration) -> bool {
     let end = Instant::now() + limit;

@@ -249,7 +249,7 @@ fn bpftool(words: &[&str]) -> Value {
 }
 
 fn is_gone(id: u64) -> bool {
-    call::comes_true(|| bpftool(&["prog", "show", "id", &id.to_string()])["id"].is_null())
+    call::comes_true(|| bpftool(&["prog", "show", "id", &id.to_string()])["error"].is_string())
 }
 
 /// Rules that no other test has, so that their program is told from those of other containers.

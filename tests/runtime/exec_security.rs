@@ -1,7 +1,7 @@
 //! exec: what a container sees of the process before it is the program. Each denial has its twin that succeeds.
 
 use std::fs;
-use std::os::unix::fs::{PermissionsExt, symlink};
+use std::os::unix::fs::symlink;
 use std::path::Path;
 use std::time::Duration;
 
@@ -176,9 +176,7 @@ fn a_process_that_shows_something_is_found() {
 fn cve_2019_5736_the_runtime_cannot_be_written_through_exec() {
     let before = fs::read(call::runtime()).expect("read");
     let bundle = waiting();
-    bundle.write("entry", "#!/proc/self/exe\n");
-    fs::set_permissions(bundle.rootfs().join("entry"), fs::Permissions::from_mode(0o755))
-        .expect("chmod");
+    bundle.write_program("entry", "#!/proc/self/exe\n");
     run(&bundle);
     // The interpreter is the runtime, or its copy, as a program of the container: it does nothing of worth.
     let output = bundle.exec(&[], &["/entry"]);

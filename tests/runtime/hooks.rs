@@ -161,12 +161,7 @@ fn start_container_runs_in_the_container_with_its_paths() {
     let bundle = Bundle::new().args(&["sleep", "1000"]);
     let hook = json!({"path": "/usr/hook", "args": ["hook"]});
     let bundle = bundle.set("/hooks/startContainer", json!([hook]));
-    bundle.write("usr/hook", "#!/bin/sh\nread state; for n in mnt pid net uts ipc; do /bin/readlink /proc/self/ns/$n; done > /log; echo \"$state\" > /state\n");
-    fs::set_permissions(
-        bundle.rootfs().join("usr/hook"),
-        std::os::unix::fs::PermissionsExt::from_mode(0o755),
-    )
-    .expect("chmod");
+    bundle.write_program("usr/hook", "#!/bin/sh\nread state; for n in mnt pid net uts ipc; do /bin/readlink /proc/self/ns/$n; done > /log; echo \"$state\" > /state\n");
     let container = bundle.create();
     assert!(!bundle.rootfs().join("log").exists());
     bundle.start();
@@ -254,12 +249,10 @@ fn a_hook_gets_its_arguments_and_environment() {
 
 fn a_hook_without_arguments_gets_its_path() {
     let bundle = Bundle::new();
-    let script = bundle.beside("hook");
-    fs::write(&script, format!("#!/bin/sh\necho \"$0 $#\" > {}\n", log(&bundle, "prestart")))
-        .expect("write");
-    fs::set_permissions(&script, std::os::unix::fs::PermissionsExt::from_mode(0o755))
-        .expect("chmod");
-    let path = script.to_str().expect("UTF-8").to_owned();
+    let text = format!("#!/bin/sh\necho \"$0 $#\" > {}\n", log(&bundle, "prestart"));
+    bundle.write_program("hook", &text);
+    let path = bundle.rootfs().join("hook");
+    let path = path.to_str().expect("UTF-8").to_owned();
     let bundle = bundle.set("/hooks/createRuntime", json!([{"path": path}]));
     let _ = bundle.run().ok();
     assert_eq!(bundle.read("log"), format!("{path} 0\n"));

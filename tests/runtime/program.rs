@@ -1,12 +1,12 @@
 //! The lookup of the program: config.md, `process.args`: "that entry is used with the same semantics as execvp's file".
 //! The words of the errors are those that docker and podman turn into 126 and 127.
 
-use std::fs::{self, Permissions};
-use std::os::unix::fs::PermissionsExt;
+use std::fs;
 
 use serde_json::json;
 
 use crate::bundle::Bundle;
+use crate::call;
 use crate::case::table;
 use crate::lifecycle::assert_nothing_left;
 
@@ -35,8 +35,7 @@ fn with_program(path: &str, mode: u32) -> Bundle {
     let bundle = Bundle::new();
     let program = bundle.rootfs().join(path);
     fs::create_dir_all(program.parent().expect("a parent")).expect("mkdir");
-    fs::copy(bundle.rootfs().join("bin/busybox"), &program).expect("copy busybox");
-    fs::set_permissions(&program, Permissions::from_mode(mode)).expect("chmod");
+    call::install(&bundle.rootfs().join("bin/busybox"), &program, mode);
     bundle
 }
 
@@ -73,9 +72,7 @@ fn a_program_through_a_symlink_is_found_in_the_rootfs() {
 
 fn a_script_runs_with_its_interpreter() {
     let bundle = Bundle::new();
-    bundle.write("script", "#!/bin/sh\necho script $1\n");
-    fs::set_permissions(bundle.rootfs().join("script"), Permissions::from_mode(0o755))
-        .expect("chmod");
+    bundle.write_program("script", "#!/bin/sh\necho script $1\n");
     let _ = bundle.args(&["/script", "ran"]).run().ok().prints("script ran");
 }
 
@@ -124,9 +121,7 @@ fn a_directory_as_program_is_refused() {
 
 fn a_program_with_a_missing_interpreter_is_an_error_of_the_runtime() {
     let bundle = Bundle::new().args(&["/script"]);
-    bundle.write("script", "#!/no/such/interpreter\n");
-    fs::set_permissions(bundle.rootfs().join("script"), Permissions::from_mode(0o755))
-        .expect("chmod");
+    bundle.write_program("script", "#!/no/such/interpreter\n");
     let _ = bundle.run().refused().says("no such file or directory");
     assert_nothing_left(&bundle);
     refused_by_create_or_start(&bundle, "no such file or directory");
@@ -134,9 +129,7 @@ fn a_program_with_a_missing_interpreter_is_an_error_of_the_runtime() {
 
 fn a_program_of_another_format_is_an_error_of_the_runtime() {
     let bundle = Bundle::new().args(&["/program"]);
-    bundle.write("program", "\u{7f}ELF of no kind");
-    fs::set_permissions(bundle.rootfs().join("program"), Permissions::from_mode(0o755))
-        .expect("chmod");
+    bundle.write_program("program", "\u{7f}ELF of no kind");
     let _ = bundle.run().refused().says("exec format error");
     assert_nothing_left(&bundle);
     refused_by_create_or_start(&bundle, "exec format error");

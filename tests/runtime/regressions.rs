@@ -1,7 +1,7 @@
 //! What a hostile reading of hull found, each once: a promise that was broken where two features meet.
 
 use std::fs;
-use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
+use std::os::unix::fs::{MetadataExt, symlink};
 
 use rustix::fs::{Mode, OFlags};
 use serde_json::{Value, json};
@@ -201,8 +201,7 @@ fn a_program_is_executed_through_an_effective_capability() {
             .args(&["/private/echo", "executed"]);
         bundle.mkdir("private");
         let program = bundle.rootfs().join("private/echo");
-        fs::copy(bundle.rootfs().join("bin/busybox"), &program).expect("copy");
-        fs::set_permissions(&program, fs::Permissions::from_mode(0o700)).expect("chmod");
+        call::install(&bundle.rootfs().join("bin/busybox"), &program, 0o700);
         bundle.run()
     };
     let set = json!(["CAP_DAC_OVERRIDE"]);

@@ -1,7 +1,6 @@
 //! The filter of system calls: config-linux.md, "Seccomp". What a profile means is the matter of `tests/seccomp.rs`;
 //! here it is what the runtime does with it, and what becomes of a runtime that is itself filtered.
 
-use std::fs;
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
@@ -11,6 +10,7 @@ use std::sync::OnceLock;
 use serde_json::{Value, json};
 
 use crate::bundle::Bundle;
+use crate::call;
 use crate::case::table;
 use crate::fifo::Fifo;
 use crate::lifecycle::assert_nothing_left;
@@ -72,7 +72,7 @@ fn with_end(section: Value) -> Bundle {
     let program =
         PROGRAM.get_or_init(|| built("end.c", &["-static", "-nostdlib", "-ffreestanding"]));
     let bundle = with_profile(section).args(&["/bin/end"]);
-    fs::copy(program, bundle.rootfs().join("bin/end")).expect("copy");
+    call::install(program, &bundle.rootfs().join("bin/end"), 0o755);
     bundle
 }
 

@@ -2,7 +2,7 @@
 //! denial has its twin that succeeds.
 
 use std::fs;
-use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
+use std::os::unix::fs::{MetadataExt, symlink};
 use std::path::{Path, PathBuf};
 
 use serde_json::json;
@@ -142,7 +142,7 @@ fn cve_2019_5736_the_runtime_cannot_be_written_through_the_containers_exe() {
     let bundle = Bundle::new();
     let runtime =
         bundle.beside(call::runtime().file_name().and_then(|name| name.to_str()).expect("a name"));
-    fs::copy(call::runtime(), &runtime).expect("copy the runtime");
+    call::install(&call::runtime(), &runtime, 0o755);
     let before = fs::read(&runtime).expect("read");
     let root = bundle.root();
     let call = |args: &[&str]| {
@@ -184,9 +184,7 @@ fn cve_2019_5736_the_runtime_cannot_be_written_through_the_containers_exe() {
 fn cve_2019_5736_a_program_that_is_proc_self_exe_does_not_run_the_runtime() {
     let before = fs::read(call::runtime()).expect("read");
     let bundle = Bundle::new().args(&["/entry"]);
-    bundle.write("entry", "#!/proc/self/exe\n");
-    fs::set_permissions(bundle.rootfs().join("entry"), fs::Permissions::from_mode(0o755))
-        .expect("chmod");
+    bundle.write_program("entry", "#!/proc/self/exe\n");
     let output = bundle.run();
     // The interpreter is the runtime (or its copy) as a program of the container: it must do nothing of worth.
     assert!(fs::read(call::runtime()).expect("read") == before, "the runtime has changed");
@@ -608,9 +606,8 @@ fn the_runtime_is_not_visible_in_the_container() {
 fn a_set_uid_program_gains_nothing_with_no_new_privileges() {
     let script = "/su -c id 2> /dev/null; grep -E '^(Uid|CapEff)' /proc/self/status | tr -d '\\t '";
     let program = |bundle: &Bundle| {
-        let path = bundle.rootfs().join("grep");
-        fs::copy(bundle.rootfs().join("bin/busybox"), &path).expect("copy");
-        fs::set_permissions(&path, fs::Permissions::from_mode(0o4755)).expect("chmod");
+        let busybox = bundle.rootfs().join("bin/busybox");
+        call::install(&busybox, &bundle.rootfs().join("grep"), 0o4755);
     };
     let user = json!({"uid": 1001, "gid": 1001});
     let bundle = Bundle::new().set("/process/user", user.clone()).args(&[
