@@ -13,6 +13,8 @@ use std::time::{Duration, Instant};
 use rustix::event::{PollFd, PollFlags, Timespec};
 use rustix::process::{Pid, PidfdFlags, Signal};
 
+pub use crate::patience::{comes_true, limit, slowness};
+
 /// The runtime under test.
 pub fn runtime() -> PathBuf {
     std::env::var_os("HULL_RUNTIME")
@@ -22,16 +24,6 @@ pub fn runtime() -> PathBuf {
 /// Another runtime is under test: its error format and JSON pointers are not looked at.
 pub fn is_peer() -> bool {
     !runtime().file_name().is_some_and(|name| name.to_string_lossy().contains("hull"))
-}
-
-/// How long one call may take: what is longer hangs, on a busy machine too.
-pub fn limit() -> Duration {
-    Duration::from_secs(60) * slowness()
-}
-
-/// How many times slower than usual this machine is said to be.
-pub fn slowness() -> u32 {
-    std::env::var("HULL_TEST_SLOW").ok().and_then(|slow| slow.parse().ok()).unwrap_or(1)
 }
 
 /// Where PATH has a program.
@@ -74,18 +66,6 @@ pub fn readable(fd: impl AsFd, limit: Duration) -> bool {
             ready => return ready.expect("poll") > 0,
         }
     }
-}
-
-/// Looks again and again, within the time limit, whether this is so: for what the kernel tells nobody.
-pub fn comes_true(is_so: impl Fn() -> bool) -> bool {
-    let end = Instant::now() + limit();
-    while !is_so() {
-        if Instant::now() > end {
-            return false;
-        }
-        std::thread::yield_now();
-    }
-    true
 }
 
 /// A descriptor of a process; none if it is gone.

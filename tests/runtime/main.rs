@@ -38,6 +38,8 @@ mod namespaces;
 mod need;
 mod network;
 mod paths;
+#[path = "../case/patience.rs"]
+mod patience;
 mod pause;
 mod process;
 mod program;

@@ -14,6 +14,7 @@ use crate::call;
 use crate::case::table;
 use crate::fifo::Fifo;
 use crate::lifecycle::assert_nothing_left;
+use crate::terminal::stop_listening;
 
 table!(Root, Busybox;
     a_refused_call_fails_with_its_error_number,
@@ -343,7 +344,7 @@ fn an_agent_that_goes_before_start_fails_it() {
     let listener = UnixListener::bind(&path).expect("bind");
     let bundle = bundle.set("/linux/seccomp/listenerPath", path.to_str().expect("UTF-8"));
     let _created = bundle.create();
-    drop(listener);
+    stop_listening(listener);
     let _ = bundle.try_start().refused().names("/linux/seccomp/listenerPath");
     assert_eq!(bundle.status(), "stopped");
 }
@@ -372,7 +373,7 @@ fn an_absent_agent_is_an_error_before_anything_is_created() {
         .names("/linux/seccomp/listenerPath")
         .says("No such file or directory");
     assert_nothing_left(&bundle);
-    drop(UnixListener::bind(path).expect("bind"));
+    stop_listening(UnixListener::bind(path).expect("bind"));
     let _ = bundle
         .try_create()
         .refused()

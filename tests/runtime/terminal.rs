@@ -59,6 +59,11 @@ impl Console {
     }
 }
 
+/// Nobody listens any more: not even a child of another test, which has the descriptor until its execve(2).
+pub fn stop_listening(listener: UnixListener) {
+    rustix::net::shutdown(listener, rustix::net::Shutdown::Both).expect("shutdown");
+}
+
 /// A descriptor and its payload from a socket.
 pub fn receive_fd(stream: &UnixStream) -> (OwnedFd, String) {
     assert!(call::readable(stream, call::limit()), "nothing came through the socket");
@@ -232,7 +237,7 @@ fn a_console_socket_where_nobody_listens_is_refused() {
     let bundle = with_terminal("true");
     let console = Console::new(&bundle);
     let path = console.path.clone();
-    drop(console);
+    stop_listening(console.listener);
     let _ =
         bundle.try_create_with(&["--console-socket", &path]).refused().says("connection refused");
     crate::lifecycle::assert_nothing_left(&bundle);

@@ -1,16 +1,16 @@
 //! An image becomes a bundle, or nothing.
 
 use std::fs;
-use std::os::unix::fs::{PermissionsExt, symlink};
+use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
-use std::time::{Duration, Instant};
 
 use rustix::process::Signal;
 use serde_json::{Value, json};
 
 use crate::archive::{Entry, directory, fifo, file, symlink as link, tar};
 use crate::case::table;
+use crate::patience::comes_true;
 use crate::saved::{Answer, LAYER, Layout, hull_unpack, named};
 
 table!(Root;
@@ -226,12 +226,16 @@ impl Waiting {
             .stderr(Stdio::null())
             .spawn()
             .expect("run hull-unpack");
-        let end = Instant::now() + Duration::from_secs(20);
-        while left(layout).is_empty() {
-            assert!(Instant::now() < end, "it has not begun");
-            std::thread::yield_now();
-        }
-        Self { child, lock: Some(lock) }
+        let inode = lock.metadata().expect("stat").ino();
+        let waiting = Self { child, lock: Some(lock) };
+        // Nobody is told that somebody waits for a lock; by then the bundle is begun, and locked too.
+        let is_awaited = || {
+            let locks = fs::read_to_string("/proc/locks").expect("the locks");
+            locks.lines().any(|line| line.contains(" -> ") && line.contains(&format!(":{inode} ")))
+        };
+        assert!(comes_true(is_awaited), "it does not come to the layer");
+        assert_eq!(left(layout), [".b.hull-unpack"]);
+        waiting
     }
 
     fn signal(&mut self, signal: Signal) -> std::process::ExitStatus {

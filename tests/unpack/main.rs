@@ -13,6 +13,8 @@ mod malformed;
 mod need;
 mod oracles;
 mod overlay;
+#[path = "../case/patience.rs"]
+mod patience;
 mod random;
 mod rootless;
 mod saved;

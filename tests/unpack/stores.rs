@@ -144,11 +144,20 @@ impl Drop for Mounted {
     }
 }
 
+/// What a command of the shell prints there. A file that this process has open, a child of another test
+/// has open too until its execve(2), and its mount is busy.
+fn in_a_child(mounted: &Mounted, command: &str) -> String {
+    let output = Command::new("sh").args(["-c", command]).current_dir(&mounted.0).output();
+    let output = output.expect("run sh");
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    String::from_utf8(output.stdout).expect("UTF-8")
+}
+
 fn an_overlay_of_the_layers_is_mounted() {
     let layout = image(&json!({}), &layers());
     unpack(&layout, SHARED).succeeds();
     let mounted = Mounted::new(&bundle(&layout));
-    assert_eq!(fs::read(mounted.0.join("etc/new")).expect("a file"), b"new");
+    assert_eq!(in_a_child(&mounted, "cat etc/new"), "new");
     assert!(mounted.0.join("etc/passwd").exists());
     // The second layer has a whiteout for it.
     assert!(!mounted.0.join("etc/group").exists());
@@ -165,10 +174,13 @@ fn what_a_container_writes_goes_with_rm_and_the_layers_stay() {
     unpack_to(&layout, SHARED, &other).succeeds();
     {
         let mounted = Mounted::new(&bundle(&layout));
-        fs::write(mounted.0.join("etc/passwd"), "changed").expect("write");
-        let busy = fs::File::open(mounted.0.join("etc/passwd")).expect("open a file of it");
-        ask("rm", &bundle(&layout)).fails(&["busy"]);
-        drop(busy);
+        in_a_child(&mounted, "echo changed > etc/passwd");
+        let mut busy =
+            Command::new("sleep").arg("1000").current_dir(&mounted.0).spawn().expect("run sleep");
+        let refused = ask("rm", &bundle(&layout));
+        busy.kill().expect("kill");
+        busy.wait().expect("wait");
+        refused.fails(&["busy"]);
         ask("rm", &bundle(&layout)).succeeds();
     }
     assert!(!bundle(&layout).exists());
