@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 /// How long one call may take: what is longer hangs, on a busy machine too.
 pub fn limit() -> Duration {
-    Duration::from_secs(60) * slowness()
+    Duration::from_secs(20) * slowness().max(3)
 }
 
 /// How many times slower than usual this machine is said to be.

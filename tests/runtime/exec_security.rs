@@ -42,7 +42,7 @@ def read(path):
     except OSError:
         return None
 
-# Of a process that has ended, kernels before 6.13 open the file of a memory that is gone; nothing is read from it.
+# Of a process that has ended, Linux 6.1 opens the file of a memory that is gone; nothing is read from it.
 def shows_memory(path):
     try:
         with open(path, "rb", buffering=0) as file:
