@@ -49,6 +49,8 @@ pub struct Query {
     pub is_json: bool,
     /// `--quiet`.
     pub is_quiet: bool,
+    /// Not `--no-sandbox`.
+    pub sandbox: bool,
 }
 
 /// What a command line says.
@@ -106,6 +108,7 @@ fn parser() -> Parser {
         Parser::new(name)
             .about(about)
             .arg(flag("json", "One JSON document instead of text"))
+            .arg(no_sandbox())
             .arg(platform())
             .arg(image())
     };
@@ -150,12 +153,17 @@ fn flag(name: &'static str, help: &'static str) -> Arg {
     Arg::new(name).long(name).help(help).action(ArgAction::SetTrue)
 }
 
+fn no_sandbox() -> Arg {
+    flag("no-sandbox", "Do not give up privileges before the image is read")
+}
+
 fn query(matches: &ArgMatches) -> Query {
     Query {
         image: matches.get_one::<Reference>("image").cloned().expect("clap requires it"),
         platform: matches.get_one::<Platform>("platform").cloned(),
         is_json: matches.get_flag("json"),
         is_quiet: matches.try_get_one::<bool>("quiet").is_ok_and(|quiet| quiet == Some(&true)),
+        sandbox: !matches.get_flag("no-sandbox"),
     }
 }
 

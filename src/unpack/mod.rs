@@ -24,12 +24,17 @@ pub mod user_namespace;
 pub mod verify;
 
 use std::io::Write;
+use std::os::fd::AsFd;
 use std::process::ExitCode;
 
-use self::cli::{Command, Parsed};
+use nix::fcntl::OFlag;
+
+use self::cli::{Command, Parsed, Query};
 use self::interrupt::Interrupt;
+use self::sandbox::Needs;
 use self::store::{collect, overlay};
 use crate::error::{Call, Context, Result};
+use crate::sys::path::open_path;
 
 /// The unpacker: reads the command line, does what is asked, prints what went wrong.
 #[must_use]
@@ -54,9 +59,9 @@ pub fn main() -> ExitCode {
 
 fn execute(command: Command) -> Result<()> {
     match command {
-        Command::List(query) => list::list(&query).context(|| query.image.to_string()),
-        Command::Inspect(query) => inspect::inspect(&query).context(|| query.image.to_string()),
-        Command::Verify(query) => verify::verify(&query).context(|| query.image.to_string()),
+        Command::List(query) => look(&query, list::list),
+        Command::Inspect(query) => look(&query, inspect::inspect),
+        Command::Verify(query) => look(&query, verify::verify),
         command => {
             let interrupt = Interrupt::new()?;
             let result = change(command, &interrupt);
@@ -69,6 +74,16 @@ fn execute(command: Command) -> Result<()> {
             result
         }
     }
+}
+
+/// The commands that only read: of what is on this host, the image alone.
+fn look(query: &Query, command: fn(&Query) -> Result<()>) -> Result<()> {
+    let enter_sandbox = || {
+        let source = open_path(&query.image.path, OFlag::O_PATH)?;
+        sandbox::enter(&Needs { read: vec![source.as_fd()], ..Needs::default() })
+    };
+    let sandbox = if query.sandbox { enter_sandbox() } else { Ok(()) };
+    sandbox.and_then(|()| command(query)).context(|| query.image.to_string())
 }
 
 /// The commands that write, of which a signal leaves nothing half done.

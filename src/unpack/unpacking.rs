@@ -11,7 +11,7 @@ use super::bundle::{Bundle, Place};
 use super::config::user::{Account, UserName};
 use super::config::{self, ROOTFS, Wishes};
 use super::extract::lowers::Lowers;
-use super::extract::{Extractor, Limits, Options as Extraction, Whiteouts};
+use super::extract::{Extractor, Limits, Options as Extraction, Spent, Whiteouts};
 use super::image::platform::Platform;
 use super::image::reference::Reference;
 use super::image::{Image, Layer};
@@ -181,6 +181,7 @@ impl Unpacking<'_> {
         let mut streams =
             missing.iter().zip(self.image.streams(missing.iter().copied())).peekable();
         let mut layers: Vec<OwnedFd> = Vec::with_capacity(names.len());
+        let mut spent = Spent::default();
         for (layer, name) in self.image.layers.iter().zip(&names) {
             let stream = streams.next_if(|(missing, _)| missing.number == layer.number);
             let opened = match stream {
@@ -194,9 +195,11 @@ impl Unpacking<'_> {
                         store.layer_or_make(name, self.interrupt, self.options.sync, |directory| {
                             let root = owned(directory)?;
                             let mut extractor = Extractor::new(root, options)?;
+                            extractor.spent = spent;
                             let stream =
                                 self.progress.watch(self.image, layer, stream, "extracted")?;
                             extract(&mut extractor, stream, self.interrupt)?;
+                            spent = extractor.spent;
                             remarks = extractor.finish()?;
                             Ok(())
                         })

@@ -79,7 +79,7 @@ pub fn unpack() -> Parser {
                 .default_value(MAX_SIZE)
                 .value_parser(bytes),
         )
-        .arg(flag("no-sandbox", "Do not give up privileges before the image is read"))
+        .arg(super::no_sandbox())
         .arg(flag("sync", "Write all to disk before the bundle appears"))
         .arg(flag("quiet", "Say nothing but errors").short('q'))
         .arg(flag("json", "Progress as records of JSON on standard output"))

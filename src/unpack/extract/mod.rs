@@ -23,7 +23,8 @@ use std::io::BufRead;
 use std::os::fd::OwnedFd;
 
 use self::name::{Subject, shown};
-use self::tar::{Entry, Reader, Spent};
+pub use self::tar::Spent;
+use self::tar::{Entry, Reader};
 use self::tree::Tree;
 use super::owners::Owners;
 use crate::error::{Context, Result};
@@ -75,7 +76,8 @@ pub struct Limits {
 pub struct Extractor {
     tree: Tree,
     limits: Limits,
-    spent: Spent,
+    /// What was taken of the limits so far. To be set to what layers took that others extracted.
+    pub spent: Spent,
 }
 
 impl Extractor {

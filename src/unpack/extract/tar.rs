@@ -50,7 +50,7 @@ pub enum Kind {
 }
 
 /// What was read so far, of all layers.
-#[derive(Debug, Default)]
+#[derive(Clone, Copy, Debug, Default)]
 pub struct Spent {
     entries: u64,
     bytes: u64,
