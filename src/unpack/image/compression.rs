@@ -4,6 +4,7 @@
 use zlib_rs::{Inflate, InflateFlush, Status};
 use zstd_safe::{DCtx, DParameter, InBuffer, OutBuffer, get_error_name};
 
+use super::turn::Turn;
 use crate::error::{Error, Result};
 
 /// What a layer is compressed with. The content tells, not the media type: some writers lie.
@@ -23,6 +24,11 @@ const ZSTD: &[u8] = b"\x28\xb5\x2f\xfd";
 /// The largest window of a frame, as a power of two: 128 MiB, which is the most that zstd(1) writes
 /// and takes without being told so.
 const WINDOW_LOG: u32 = 27;
+/// Windows that several layers may have at once, in bytes: what RFC 8878, 3.1.1.1.2, wants every
+/// decoder to have.
+const SMALL_WINDOW: u64 = 8 << 20;
+/// Of a frame, before its first block (RFC 8878, 3.1.1.1).
+const LONGEST_FRAME_HEADER: usize = 18;
 /// Maximum window and gzip's header (zlib.h, inflateInit2).
 const GZIP_WINDOW: u8 = 15 + 16;
 
@@ -61,6 +67,25 @@ impl Compression {
     }
 }
 
+/// The window of the frame that begins here, in bytes (RFC 8878, 3.1.1.1). A header that is cut off or
+/// wrong is for the decoder to refuse.
+fn window(frame: &[u8]) -> u64 {
+    let Some(header) = frame.strip_prefix(ZSTD) else { return 0 };
+    let Some((descriptor, rest)) = header.split_first() else { return 0 };
+    if descriptor & 0x20 == 0 {
+        let Some(window) = rest.first() else { return 0 };
+        let base = 1_u64 << (10 + (window >> 3));
+        return base + base / 8 * u64::from(window & 7);
+    }
+    // A single segment: the window is all that the frame has.
+    let dictionary = [0, 1, 2, 4][usize::from(descriptor & 3)];
+    let (length, offset) = [(1, 0), (2, 256), (4, 0), (8, 0)][usize::from(descriptor >> 6)];
+    let mut size = [0; 8];
+    let Some(bytes) = rest.get(dictionary..dictionary + length) else { return 0 };
+    size[..length].copy_from_slice(bytes);
+    u64::from_le_bytes(size).saturating_add(offset)
+}
+
 /// A frame, or one that is to be skipped: 0x184D2A50 to 0x184D2A5F, in little-endian.
 fn begins_zstd(bytes: &[u8]) -> bool {
     let is_skipped = matches!(bytes, [0x50..=0x5f, 0x2a, 0x4d, 0x18, ..]);
@@ -83,6 +108,8 @@ pub struct Decoder {
     format: Format,
     /// Before a member or a frame.
     is_between: bool,
+    /// When a large window may be had.
+    turn: Turn,
 }
 
 enum Format {
@@ -102,7 +129,7 @@ impl Decoder {
     ///
     /// # Errors
     /// No memory; that it is not compressed.
-    pub fn new(compression: Compression) -> Result<Self> {
+    pub fn new(compression: Compression, turn: Turn) -> Result<Self> {
         let format = match compression {
             Compression::Gzip => Format::Gzip(Box::new(Inflate::new(true, GZIP_WINDOW))),
             Compression::Zstd => {
@@ -113,7 +140,7 @@ impl Decoder {
             }
             Compression::Plain => return Err(Error::new("nothing to decompress")),
         };
-        Ok(Self { format, is_between: true })
+        Ok(Self { format, is_between: true, turn })
     }
 
     /// Fills `output`; less than its length only at the end, before what begins no other member or
@@ -124,7 +151,7 @@ impl Decoder {
     pub fn fill(&mut self, input: &mut impl Input, output: &mut [u8]) -> Result<usize> {
         let mut filled = 0;
         while filled < output.len() {
-            if self.is_between && !self.begin(input.peek(ZSTD.len())?) {
+            if self.is_between && !self.begin(input.peek(LONGEST_FRAME_HEADER)?) {
                 break;
             }
             self.is_between = false;
@@ -154,8 +181,21 @@ impl Decoder {
                 true
             }
             Format::Gzip(_) => false,
-            Format::Zstd(_) => begins_zstd(bytes),
+            Format::Zstd(_) => {
+                if window(bytes) > SMALL_WINDOW {
+                    self.turn.wait();
+                }
+                begins_zstd(bytes)
+            }
         }
+    }
+
+    /// There is nothing more to decompress: it is the next layer's turn when it is this one's. Waits
+    /// for it, with no window any more.
+    pub fn end(self) {
+        let Self { format, turn, .. } = self;
+        drop(format);
+        turn.end();
     }
 
     fn step(&mut self, input: &[u8], output: &mut [u8]) -> Result<Step> {
@@ -183,7 +223,9 @@ impl Decoder {
         }
     }
 
-    fn name(&self) -> &'static str {
+    /// Of what it decompresses.
+    #[must_use]
+    pub fn name(&self) -> &'static str {
         match self.format {
             Format::Gzip(_) => "gzip",
             Format::Zstd(_) => "zstd",

@@ -17,6 +17,7 @@ pub mod reference;
 pub mod saved;
 pub mod select;
 pub mod stream;
+mod turn;
 
 use self::blobs::Blob;
 use self::digest::Digest;

@@ -7,19 +7,21 @@
 //!
 //! Layers are independent until they are applied: while one is read, those behind it are already
 //! worked on, as far as their buffers go. Buffers return to where they were filled, so that memory
-//! is bounded whatever a layer's size, and a reader that stops makes the others stop.
+//! is bounded whatever a layer's size, and a reader that stops makes the others stop. What a layer
+//! leaves the next one takes: new memory would cost a fault for each page.
 
 use std::collections::VecDeque;
 use std::io::{self, BufRead, Read};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, Sender, SyncSender, TryRecvError, channel, sync_channel};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{self, Builder};
 
 use super::Layer;
 use super::blobs::{Blob, check_digest};
 use super::compression::{Compression, Decoder, Input};
 use super::digest::{Digest, Hasher};
+use super::turn::{End, Turn};
 use crate::error::{Call, Context, Error, Result};
 
 /// Of a buffer, in bytes. It fits into a processor's second cache, beside what decompresses into it.
@@ -39,6 +41,9 @@ pub struct Streams {
     waiting: std::vec::IntoIter<Layer>,
     ahead: VecDeque<Result<LayerStream>>,
     most: usize,
+    /// Of the last layer that is ahead.
+    turn: Option<End>,
+    spare: Spare,
 }
 
 impl Streams {
@@ -47,7 +52,8 @@ impl Streams {
     pub fn new(layers: Vec<Layer>) -> Self {
         let processors = thread::available_parallelism().map_or(2, usize::from);
         let most = processors.clamp(2, MOST_LAYERS);
-        Self { waiting: layers.into_iter(), ahead: VecDeque::new(), most }
+        let (waiting, spare) = (layers.into_iter(), Spare::default());
+        Self { waiting, ahead: VecDeque::new(), most, turn: None, spare }
     }
 }
 
@@ -59,7 +65,9 @@ impl Iterator for Streams {
         while self.ahead.len() < self.most
             && let Some(layer) = self.waiting.next()
         {
-            self.ahead.push_back(LayerStream::start(&layer, pieces));
+            let (turn, end) = Turn::after(self.turn.take());
+            self.turn = Some(end);
+            self.ahead.push_back(LayerStream::start(&layer, pieces, turn, &self.spare));
         }
         self.ahead.pop_front()
     }
@@ -69,7 +77,7 @@ impl Iterator for Streams {
 /// before it, no byte is to be trusted. What fails says neither image nor layer.
 pub struct LayerStream {
     pieces: Receiver<Piece>,
-    free: Sender<Vec<u8>>,
+    free: Return,
     piece: Vec<u8>,
     used: usize,
     /// Once there is no further piece: why.
@@ -79,7 +87,7 @@ pub struct LayerStream {
 
 impl LayerStream {
     /// Starts the threads. `most`: buffers of plain bytes.
-    fn start(layer: &Layer, most: usize) -> Result<Self> {
+    fn start(layer: &Layer, most: usize, turn: Turn, spare: &Spare) -> Result<Self> {
         let mut start = [0; 512];
         let length = layer.blob.read_at(&mut start, 0).call(|| "pread")?;
         let compression = Compression::detect(&start[..length])?;
@@ -90,15 +98,17 @@ impl LayerStream {
             position: Arc::clone(&position),
         };
         let (to_hash, plain) = sync_channel(most);
-        let (free, returned) = channel();
-        let outlet = Outlet { pieces: to_hash, returned, left: most };
+        let (outlet, free) = Outlet::new(to_hash, most, spare);
         if compression == Compression::Plain {
             let reader = reader.without_second_hash(&layer.diff_id)?;
-            spawn("blob", move || reader.run(outlet))?;
+            let work = move || {
+                reader.run(outlet);
+                turn.end();
+            };
+            spawn("blob", work)?;
         } else {
             let (to_decoder, compressed) = sync_channel(COMPRESSED_PIECES);
-            let (back, emptied) = channel();
-            let from = Outlet { pieces: to_decoder, returned: emptied, left: COMPRESSED_PIECES };
+            let (from, back) = Outlet::new(to_decoder, COMPRESSED_PIECES, spare);
             spawn("blob", move || reader.run(from))?;
             let inlet = Inlet {
                 pieces: compressed,
@@ -107,7 +117,7 @@ impl LayerStream {
                 used: 0,
                 is_ended: false,
             };
-            spawn("decompress", move || decompress(compression, inlet, outlet))?;
+            spawn("decompress", move || decompress(compression, turn, inlet, outlet))?;
         }
         let (to_reader, pieces) = sync_channel(most);
         let diff_id = layer.diff_id.clone();
@@ -131,7 +141,7 @@ impl LayerStream {
 impl BufRead for LayerStream {
     fn fill_buf(&mut self) -> io::Result<&[u8]> {
         while self.is_used_up() && self.ended.is_none() {
-            give_back(&self.free, std::mem::take(&mut self.piece));
+            self.free.give_back(std::mem::take(&mut self.piece));
             self.used = 0;
             match self.pieces.recv() {
                 Ok(Ok(Some(piece))) => self.piece = piece,
@@ -212,34 +222,40 @@ impl Reader {
     }
 }
 
-fn decompress(compression: Compression, mut from: Inlet, mut to: Outlet) {
-    let mut run = || -> Result<()> {
-        let mut decoder = Decoder::new(compression)?;
-        loop {
-            let Some(mut piece) = to.buffer() else { return Ok(()) };
-            let length = decoder.fill(&mut from, &mut piece)?;
-            if length == 0 {
-                break;
-            }
-            piece.truncate(length);
-            to.send(piece);
+fn decompress(compression: Compression, turn: Turn, mut from: Inlet, mut to: Outlet) {
+    match Decoder::new(compression, turn) {
+        Err(error) => to.end(Err(error)),
+        Ok(mut decoder) => {
+            let result = decompress_all(&mut decoder, &mut from, &mut to);
+            to.end(result);
+            decoder.end();
         }
-        // gzip(1) passes over a padding of zeros. Anything else is refused, as umoci does: who
-        // reads on behind it sees another layer.
-        loop {
-            let rest = from.peek(1)?;
-            if rest.iter().any(|byte| *byte != 0) {
-                let what = "its last member is followed by what is neither another nor zeros";
-                return Err(Error::new(format!("{}: {what}", compression.name())));
-            }
-            match rest.len() {
-                0 => return Ok(()),
-                length => from.consume(length),
-            }
+    }
+}
+
+fn decompress_all(decoder: &mut Decoder, from: &mut Inlet, to: &mut Outlet) -> Result<()> {
+    loop {
+        let Some(mut piece) = to.buffer() else { return Ok(()) };
+        let length = decoder.fill(from, &mut piece)?;
+        if length == 0 {
+            break;
         }
-    };
-    let result = run();
-    to.end(result);
+        piece.truncate(length);
+        to.send(piece);
+    }
+    // gzip(1) passes over a padding of zeros. Anything else is refused, as umoci does: who reads on
+    // behind it sees another layer.
+    loop {
+        let rest = from.peek(1)?;
+        if rest.iter().any(|byte| *byte != 0) {
+            let what = "its last member is followed by what is neither another nor zeros";
+            return Err(Error::new(format!("{}: {what}", decoder.name())));
+        }
+        match rest.len() {
+            0 => return Ok(()),
+            length => from.consume(length),
+        }
+    }
 }
 
 /// Passes on what the diff id is computed of.
@@ -269,11 +285,19 @@ fn hash(diff_id: &Digest, from: &Receiver<Piece>, to: &SyncSender<Piece>) {
 struct Outlet {
     pieces: SyncSender<Piece>,
     returned: Receiver<Vec<u8>>,
-    /// How many buffers may still be allocated.
+    /// How many buffers may still be had beside those that come back.
     left: usize,
+    spare: Spare,
 }
 
 impl Outlet {
+    /// With so many buffers, and where they come back by.
+    fn new(pieces: SyncSender<Piece>, left: usize, spare: &Spare) -> (Self, Return) {
+        let (sender, returned) = channel();
+        let back = Return { to: sender, spare: spare.clone() };
+        (Self { pieces, returned, left, spare: spare.clone() }, back)
+    }
+
     /// An empty buffer of a piece's length; none if nobody wants more. One that came back is taken
     /// before a new one is made: it is in the cache.
     fn buffer(&mut self) -> Option<Vec<u8>> {
@@ -281,7 +305,7 @@ impl Outlet {
             Ok(buffer) => buffer,
             Err(TryRecvError::Empty) if self.left > 0 => {
                 self.left -= 1;
-                Vec::with_capacity(PIECE)
+                self.spare.take()
             }
             Err(TryRecvError::Empty) => self.returned.recv().ok()?,
             Err(TryRecvError::Disconnected) => return None,
@@ -298,13 +322,47 @@ impl Outlet {
     fn end(self, result: Result<()>) {
         // Nobody may want to know.
         self.pieces.send(result.map(|()| None)).ok();
+        self.returned.try_iter().for_each(|piece| self.spare.keep(piece));
+    }
+}
+
+/// The way back of a buffer.
+struct Return {
+    to: Sender<Vec<u8>>,
+    spare: Spare,
+}
+
+impl Return {
+    /// A reader begins with a piece that nobody allocated.
+    fn give_back(&self, piece: Vec<u8>) {
+        if piece.capacity() > 0
+            && let Err(error) = self.to.send(piece)
+        {
+            // Who would fill it again has reached the end.
+            self.spare.keep(error.0);
+        }
+    }
+}
+
+/// Buffers that no layer has.
+#[derive(Clone, Default)]
+struct Spare(Arc<Mutex<Vec<Vec<u8>>>>);
+
+impl Spare {
+    fn take(&self) -> Vec<u8> {
+        let spare = self.0.lock().unwrap_or_else(PoisonError::into_inner).pop();
+        spare.unwrap_or_else(|| Vec::with_capacity(PIECE))
+    }
+
+    fn keep(&self, piece: Vec<u8>) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).push(piece);
     }
 }
 
 /// Where a thread takes what another made.
 struct Inlet {
     pieces: Receiver<Piece>,
-    free: Sender<Vec<u8>>,
+    free: Return,
     piece: Vec<u8>,
     used: usize,
     is_ended: bool,
@@ -319,7 +377,7 @@ impl Input for Inlet {
                     piece.splice(..0, self.piece.drain(self.used..));
                     let emptied = std::mem::replace(&mut self.piece, piece);
                     self.used = 0;
-                    give_back(&self.free, emptied);
+                    self.free.give_back(emptied);
                 }
                 Ok(Ok(None)) => self.is_ended = true,
                 Ok(Err(error)) => return Err(error),
@@ -331,14 +389,6 @@ impl Input for Inlet {
 
     fn consume(&mut self, count: usize) {
         self.used += count;
-    }
-}
-
-/// A reader begins with a piece that nobody allocated.
-fn give_back(free: &Sender<Vec<u8>>, piece: Vec<u8>) {
-    if piece.capacity() > 0 {
-        // Who would fill it again may have reached the end.
-        free.send(piece).ok();
     }
 }
 
