@@ -1,6 +1,7 @@
 //! The unpacker from outside: real tars, real files, one file per subject.
 
 mod archive;
+mod bounds;
 mod bundles;
 #[path = "../case/mod.rs"]
 mod case;
@@ -9,6 +10,7 @@ mod forms;
 mod hostile;
 #[path = "../case/kernel.rs"]
 mod kernel;
+mod killed;
 mod malformed;
 mod need;
 mod oracles;
@@ -27,10 +29,12 @@ use libtest_mimic::Arguments;
 fn main() {
     let arguments = Arguments::from_args();
     let trials = case::trials(&[
+        bounds::TABLE,
         bundles::TABLE,
         faithful::TABLE,
         forms::TABLE,
         hostile::TABLE,
+        killed::TABLE,
         malformed::TABLE,
         oracles::TABLE,
         overlay::TABLE,

@@ -1,0 +1,92 @@
+//! SIGKILL at any moment, then the same command again.
+
+use std::fs;
+use std::os::unix::process::ExitStatusExt;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use serde_json::json;
+
+use crate::bundles::{BOTH, arguments, bundle, image, layers, left, unpack};
+use crate::case::table;
+use crate::saved::Layout;
+use crate::tree::lines;
+
+table!(Root;
+    whenever_it_is_killed_the_same_command_succeeds[Program("strace")],
+);
+
+/// What makes, changes and removes files, and takes locks.
+const CHANGES: &str = "openat,write,?mkdir,mkdirat,mknodat,linkat,symlinkat,unlinkat,?rmdir,?rename,?renameat,renameat2,\
+    utimensat,fchmod,fchown,flock";
+
+/// Kills it before one of its changes. Whether there was one more.
+fn kill_before(change: u32, layout: &Layout, further: &[&str]) -> bool {
+    let status = Command::new("strace")
+        .args(["-qq", "-o", "/dev/null", "-e", &format!("trace={CHANGES}")])
+        .args(["-e", &format!("inject={CHANGES}:signal=KILL:when={change}")])
+        .arg(env!("CARGO_BIN_EXE_hull-unpack"))
+        .args(arguments(layout, further, &bundle(layout)))
+        .stderr(Stdio::null())
+        .status()
+        .expect("run strace");
+    // It ends as what it traces has ended.
+    assert!(status.success() || status.signal() == Some(9), "{status}");
+    !status.success()
+}
+
+/// The layers of a store.
+fn of(store: &Path) -> Vec<PathBuf> {
+    let within = |directory: &Path| {
+        let entries = fs::read_dir(directory).expect("list a directory");
+        let mut paths: Vec<PathBuf> =
+            entries.map(|entry| entry.expect("an entry").path()).collect();
+        paths.sort();
+        paths
+    };
+    within(&store.join("layers")).iter().flat_map(|kind| within(kind)).collect()
+}
+
+/// A whiteout has the time of its making.
+fn without_times_of_whiteouts(tree: &Path) -> Vec<(Vec<u8>, String)> {
+    let is_device = |line: &String| line.starts_with("2");
+    let lines = lines(tree).into_iter();
+    lines.map(|(path, line)| (path, if is_device(&line) { String::new() } else { line })).collect()
+}
+
+fn whenever_it_is_killed_the_same_command_succeeds() {
+    for further in BOTH {
+        let layout = image(&json!({}), &layers());
+        let store = layout.scratch.path("store");
+        // Directories beside and above the trees have the time of their making.
+        let made = || {
+            let trees =
+                if further.is_empty() { vec![bundle(&layout).join("rootfs")] } else { of(&store) };
+            let config = fs::read(bundle(&layout).join("config.json")).expect("read config.json");
+            (config, trees.iter().map(|tree| without_times_of_whiteouts(tree)).collect::<Vec<_>>())
+        };
+        let remove = || {
+            fs::remove_dir_all(bundle(&layout)).expect("remove the bundle");
+            // With a copy there is none.
+            fs::remove_dir_all(&store).ok();
+        };
+        unpack(&layout, further).succeeds();
+        let whole = made();
+        remove();
+        let mut change = 1;
+        while kill_before(change, &layout, further) {
+            // After the last change it is there already.
+            if left(&layout) != ["b"] {
+                unpack(&layout, further).succeeds();
+            }
+            assert_eq!(left(&layout), ["b"], "killed before change {change}");
+            assert!(made() == whole, "killed before change {change}");
+            let unfinished = fs::read_dir(store.join("staging")).map_or(0, Iterator::count);
+            assert_eq!(unfinished, 0, "killed before change {change}");
+            remove();
+            change += 1;
+        }
+        assert!(change > 10, "{change} changes");
+        assert_eq!(left(&layout), ["b"]);
+    }
+}
