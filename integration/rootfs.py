@@ -65,6 +65,8 @@ def pack(rootfs, archive):
         "os": "linux",
         "config": {"Env": ["PATH=/usr/sbin:/usr/bin:/sbin:/bin"], "Cmd": ["sh"]},
         "rootfs": {"type": "layers", "diff_ids": [f"sha256:{layer_digest}"]},
+        # Builders refuse to build on an image with more layers than history.
+        "history": [{"created_by": "debootstrap"}],
     }
     media = "application/vnd.oci.image"
     with tarfile.open(archive, "w") as tar:

@@ -16,7 +16,8 @@ INSIDE = "HULL_INTEGRATION_SCRATCH"
 def enter(argv):
     """Runs `argv` again inside and exits with its status; inside, returns the scratch directory.
 
-    $HULL is copied: it may lie in a directory that is covered inside, and may be built meanwhile.
+    $HULL and $HULL_UNPACK are copied: they may lie in a directory that is covered inside, and may be
+    built meanwhile.
     """
     scratch = os.environ.get(INSIDE)
     if scratch:
@@ -34,10 +35,11 @@ def enter(argv):
     status = 1
     try:
         os.mkdir(f"{scratch}/tested")
-        tested = shutil.copy(os.environ["HULL"], f"{scratch}/tested")
+        programs = ("HULL", "HULL_UNPACK")
+        tested = {name: shutil.copy(os.environ[name], f"{scratch}/tested") for name in programs}
         process = subprocess.Popen(
             [*to_root, *to_leaf, *unshare, sys.executable, *argv],
-            env={**os.environ, INSIDE: scratch, "HULL": tested},
+            env={**os.environ, INSIDE: scratch, **tested},
         )
         signal.signal(signal.SIGINT, signal.SIG_IGN)  # the terminal sends it to both
         signal.signal(signal.SIGTERM, lambda *_: process.kill())
