@@ -35,13 +35,17 @@ pub fn size(bytes: u64) -> String {
     format!("{value:.1} {}", UNITS[unit])
 }
 
+/// Of a column, in characters. A longer text moves the rest of its own row alone: an image could make
+/// every row as long as its longest name, and `format!` takes no width beyond 16 bits.
+const WIDEST: usize = 200;
+
 /// Rows in columns, as wide as their widest text; the last is not filled up.
 #[must_use]
 pub fn table(rows: &[Vec<String>]) -> String {
     let columns = rows.iter().map(Vec::len).max().unwrap_or_default();
     let width = |column: usize| {
         let texts = rows.iter().filter_map(|row: &Vec<String>| row.get(column));
-        texts.map(|text: &String| text.chars().count()).max().unwrap_or_default()
+        texts.map(|text: &String| text.chars().count()).max().unwrap_or_default().min(WIDEST)
     };
     let widths: Vec<usize> = (0..columns).map(width).collect();
     let mut text = String::new();
@@ -86,5 +90,14 @@ mod tests {
         let rows: Vec<Vec<String>> =
             rows.iter().map(|row| row.map(str::to_owned).to_vec()).collect();
         assert_eq!(table(&rows), "é    bb  c\naaa  b\n");
+    }
+    #[test]
+    fn a_text_that_is_longer_than_any_column_moves_its_own_row() {
+        let long = "a".repeat(100_000);
+        let rows = [vec![long.clone(), "b".to_owned()], vec!["a".to_owned(), "b".to_owned()]];
+        let text = table(&rows);
+        let lines: Vec<&str> = text.lines().collect();
+        assert_eq!(lines[0], format!("{long}  b"));
+        assert_eq!(lines[1], format!("a{}b", " ".repeat(WIDEST + 1)));
     }
 }
