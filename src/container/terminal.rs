@@ -13,7 +13,7 @@ use crate::spec::config::ConsoleSize;
 use crate::sys::mount::{clone_fd, filesystem_magic, move_mount};
 use crate::sys::path::InRoot;
 use crate::sys::process::{set_standard_streams, standard_stream};
-use crate::sys::terminal::{open_peer, set_controlling, set_size, size};
+use crate::sys::terminal::{keep_line_feeds, open_peer, set_controlling, set_size, size};
 
 /// DEVPTS_SUPER_MAGIC (statfs(2)).
 const DEVPTS_MAGIC: i64 = 0x1cd1;
@@ -83,6 +83,17 @@ fn show_console(dev: BorrowedFd<'_>, peer: BorrowedFd<'_>) -> Result<()> {
     let target = openat(dev, "console", nofollow | OFlag::O_PATH, Mode::empty())
         .call(|| "open(\"console\", O_PATH|O_NOFOLLOW)")?;
     move_mount(clone_fd(peer, false)?.as_fd(), target.as_fd())
+}
+
+/// Prepares the terminal of the container, before its program runs, for a runtime that passes what
+/// it shows to the caller's: that one turns line feeds into new lines, and has the size.
+///
+/// # Errors
+/// Those of tcgetattr(3) and tcsetattr(3).
+pub fn pass_through(master: BorrowedFd<'_>) -> Result<()> {
+    keep_line_feeds(master)?;
+    follow_size(master);
+    Ok(())
 }
 
 /// Gives the terminal of the container the size of the caller's, if that has one.

@@ -247,8 +247,7 @@ pub fn build(global: &Global, options: &Options, start: Start) -> Result<Created
     let relay = if start == Start::Later { None } else { listen()? };
     let master = sockets.send(terminal, undo.init())?;
     if let Some(master) = &master {
-        // Before the program runs: it may ask at once.
-        terminal::follow_size(master.as_fd());
+        terminal::pass_through(master.as_fd())?;
     }
     if let Some(path) = &options.pid_file {
         write_pid_file(path, undo.record.pid)?;

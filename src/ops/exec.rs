@@ -284,8 +284,7 @@ fn hand_over(
     }
     let master = sockets.send(terminal, process)?;
     if let Some(master) = &master {
-        // Before the program runs: it may ask at once.
-        terminal::follow_size(master.as_fd());
+        terminal::pass_through(master.as_fd())?;
     }
     if let Some(path) = &options.pid_file {
         write_pid_file(path, process.pid)?;

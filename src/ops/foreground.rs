@@ -14,7 +14,7 @@ use crate::container::notify::Relay;
 use crate::container::terminal::follow_size;
 use crate::error::{Call, Result};
 use crate::sys::process::{Child, exit_status, pidfd_send_signal, reap_orphans, standard_stream};
-use crate::sys::terminal::{RawMode, is_terminal, keep_line_feeds};
+use crate::sys::terminal::{RawMode, is_terminal};
 
 const SIGCHLD: i32 = 17;
 const SIGPIPE: i32 = 13;
@@ -73,7 +73,6 @@ impl Foreground<'_> {
         let raw = match &self.master {
             Some(master) => {
                 fcntl(master, FcntlArg::F_SETFL(OFlag::O_NONBLOCK)).call(|| "fcntl(O_NONBLOCK)")?;
-                keep_line_feeds(master.as_fd())?;
                 let input = standard_stream(0);
                 is_terminal(input).then(|| RawMode::new(input)).transpose()?
             }

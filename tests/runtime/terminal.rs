@@ -32,6 +32,7 @@ table!(Root, Busybox;
     a_console_socket_where_nobody_listens_is_refused,
     run_detached_sends_the_terminal,
     run_in_the_foreground_passes_the_terminal_through[Program("setsid")],
+    run_in_the_foreground_leaves_line_feeds_as_they_are,
     run_in_the_foreground_makes_the_callers_terminal_raw_and_restores_it[Program("setsid")],
     run_in_the_foreground_takes_over_the_size_and_its_changes[Program("setsid")],
 );
@@ -281,6 +282,15 @@ fn run_in_the_foreground_passes_the_terminal_through() {
     rustix::io::write(&own, b"a line\r").expect("write");
     read_until(&own, "got a line\n");
     let _ = run.finish().exits(7);
+}
+
+// The terminal of the caller turns them into new lines, where there is one. Twenty times: before the program writes.
+fn run_in_the_foreground_leaves_line_feeds_as_they_are() {
+    let bundle = with_terminal("echo one; echo two");
+    for _ in 0..20 {
+        assert_eq!(bundle.run().ok().stdout, "one\ntwo\n");
+        let _ = bundle.operate(&["delete", "--force"]);
+    }
 }
 
 fn run_in_the_foreground_makes_the_callers_terminal_raw_and_restores_it() {
