@@ -43,7 +43,9 @@ pub struct Surroundings<'a> {
 /// That a hook could not be started, failed, or ran longer than its timeout.
 pub fn run_all(kind: &str, hooks: &[Hook], of: &Surroundings<'_>) -> Result<()> {
     for (index, hook) in hooks.iter().enumerate() {
-        run(hook, of).context(|| format!("config.json: /hooks/{kind}/{index} {:?}", hook.path))?;
+        run(hook, of)
+            .context(|| format!("error running {kind} hook #{index}: {:?}", hook.path))
+            .context(|| format!("config.json: /hooks/{kind}/{index}"))?;
     }
     Ok(())
 }

@@ -19,6 +19,8 @@ use crate::sys::process;
 
 /// What there is to execute.
 pub struct Program<'a> {
+    /// Its environment, with HOME, which only the container's own passwd tells.
+    pub env: Vec<String>,
     executable: Executable,
     label: Option<Label>,
     filter: Option<&'a Filter>,
@@ -60,7 +62,7 @@ pub fn become_user<'a>(
     umask(mask.unwrap_or(callers_umask));
     let path = executable::find(&plan.args[0], &env)?;
     let executable = Executable::new(path, c_strings(&plan.args), c_strings(&env));
-    Ok(Program { executable, label, filter: plan.filter.as_ref() })
+    Ok(Program { env, executable, label, filter: plan.filter.as_ref() })
 }
 
 impl Program<'_> {
@@ -103,7 +105,6 @@ impl Program<'_> {
     }
 }
 
-/// The environment of the program, with HOME, which only the container's own passwd tells.
 fn with_home(plan: &Process, root: &InRoot) -> Vec<String> {
     let mut env = plan.env.clone();
     if !env.iter().any(|entry| entry.starts_with("HOME=") && entry != "HOME=") {

@@ -308,7 +308,7 @@ impl Init {
         };
         if !self.plan.hooks.start_container.is_empty() {
             let state = self.hook_state(Status::Created);
-            let of = Surroundings { state: &state, env: self.plan.env(), directory: None };
+            let of = Surroundings { state: &state, env: &program.env, directory: None };
             hooks::run_all("startContainer", &self.plan.hooks.start_container, &of)?;
         }
         program.get_ready(self.inherited)?;

@@ -24,6 +24,7 @@ table!(Root, Busybox;
     the_pid_of_a_hook_in_the_container_is_the_containers,
     the_annotations_are_in_the_state_of_a_hook,
     a_hook_gets_its_arguments_and_environment,
+    start_container_has_the_environment_of_the_program,
     a_hook_without_arguments_gets_its_path,
     a_hook_need_not_read_the_state,
     a_prestart_hook_can_set_up_the_network,
@@ -245,6 +246,16 @@ fn a_hook_gets_its_arguments_and_environment() {
         let _ = bundle.run().ok();
         assert_eq!(bundle.read("log"), "zero|o n e||a value|/usr/bin:/bin\n", "{kind}");
     }
+}
+
+// With the HOME that the container's passwd gives.
+fn start_container_has_the_environment_of_the_program() {
+    let hook = json!({"path": "/bin/sh", "args": ["sh", "-c", "echo $ONE $HOME > /log"]});
+    let bundle = Bundle::new().set("/hooks/startContainer", json!([hook]));
+    let bundle = bundle.set("/process/env", json!(["PATH=/bin", "ONE=1"]));
+    bundle.write("etc/passwd", "root:x:0:0:root:/home/of/root:/bin/sh\n");
+    let _ = bundle.run().ok();
+    assert_eq!(bundle.read("log"), "1 /home/of/root\n");
 }
 
 fn a_hook_without_arguments_gets_its_path() {
