@@ -26,7 +26,7 @@ pub fn open(directory: &str, below: Option<&str>) -> Result<Option<OwnedFd>> {
     let names = below.trim_start_matches('/');
     open_beneath(own.as_fd(), names, READ, ResolveFlag::RESOLVE_BENEATH)
         .map(Some)
-        .context(|| format!("--cgroup {below:?}"))
+        .context(|| format!("--cgroup: bad sub cgroup path {below:?}"))
 }
 
 /// Opens the cgroup in which a process is now: an init that is a service manager makes cgroups of its
