@@ -73,7 +73,14 @@ fn paths(pointer: &str, list: &[String], problems: &mut Problems) -> Vec<String>
             problems.add(&pointer, "the root itself cannot be masked or read-only by its path");
         }
     }
-    list.to_vec()
+    // The same mount once more would change nothing.
+    let mut paths: Vec<String> = Vec::new();
+    for path in list {
+        if !paths.contains(path) {
+            paths.push(path.clone());
+        }
+    }
+    paths
 }
 
 impl fmt::Display for Rootfs {

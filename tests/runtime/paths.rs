@@ -13,6 +13,7 @@ use crate::mountinfo::{self, Mounted};
 table!(Root, Busybox;
     a_masked_file_is_empty_and_cannot_be_written,
     a_masked_directory_is_empty_and_cannot_be_written,
+    a_path_that_is_named_twice_is_masked_once[Hull("runc 1.1.5 masks it twice")],
     a_masked_path_that_is_missing_is_skipped,
     a_masked_path_may_be_a_symlink_in_the_rootfs,
     a_relative_masked_path_is_refused[Hull("runc 1.1.5 takes it")],
@@ -68,6 +69,12 @@ fn a_masked_directory_is_empty_and_cannot_be_written() {
     let bundle = Bundle::new().script("ls /directory");
     bundle.write("directory/secret", "secret");
     let _ = bundle.run().ok().prints("secret");
+}
+
+fn a_path_that_is_named_twice_is_masked_once() {
+    let bundle = Bundle::new().set("/linux/maskedPaths", json!(["/proc/version", "/proc/version"]));
+    let bundle = bundle.script("grep -c ' /proc/version ' /proc/self/mountinfo");
+    let _ = bundle.run().ok().prints("1");
 }
 
 fn a_masked_path_that_is_missing_is_skipped() {
