@@ -336,6 +336,10 @@ impl Joiner {
         let wanted = &plan.process;
         if let Some(processors) = &wanted.affinity.last {
             limits::sched_setaffinity(processors)
+        if let Some(policy) = &plan.memory_policy {
+            limits::set_mempolicy(policy.mode, &policy.nodes)
+                .context(|| "config.json: /linux/memoryPolicy")?;
+        }
                 .context(|| "config.json: /process/execCPUAffinity/final")?;
         }
         if init.is_some() {

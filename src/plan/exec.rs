@@ -79,6 +79,8 @@ pub struct Exec {
     pub has_own_mounts: bool,
     /// The execution domain.
     pub personality: Option<u64>,
+    /// Where memory is taken from.
+    pub memory_policy: Option<process::MemoryPolicy>,
     /// Whether the runtime has privileges over the whole host.
     pub is_privileged: bool,
     /// What the user should know.
@@ -118,6 +120,7 @@ pub fn plan(config: Spec, wanted: Wanted, host: &Host) -> Result<Exec> {
         joins_pid: namespaces.is_own(PID),
         has_own_mounts: namespaces.new & MOUNT != 0,
         personality: process::personality(linux.personality.as_ref(), &mut problems),
+        memory_policy: process::memory_policy(linux.memory_policy.as_ref(), &mut problems),
         is_privileged: host.is_privileged,
         warnings: std::mem::take(&mut problems.warnings),
     };

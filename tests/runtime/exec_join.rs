@@ -21,6 +21,7 @@ table!(Root, Busybox;
     a_namespace_that_the_container_shares_is_shared,
     namespaces_that_the_container_joined_are_joined,
     the_time_namespace_is_joined[Kernel(5, 6), Hull("runc 1.1.5 knows no time namespace")],
+    the_memory_policy_is_that_of_the_container[File("/proc/self/numa_maps"), Hull("runc 1.1.5 knows none")],
     the_root_is_that_of_a_container_without_a_mount_namespace[Hull("runc 1.1.5 refuses the config")],
     the_root_is_that_of_a_container_without_pivot_root,
     the_process_is_in_the_containers_cgroup,
@@ -150,6 +151,14 @@ fn the_root_is_that_of_a_container_without_pivot_root() {
 }
 
 const OWN_CGROUP: &str = "grep ^0:: /proc/self/cgroup";
+
+fn the_memory_policy_is_that_of_the_container() {
+    let policy = json!({"mode": "MPOL_BIND", "nodes": "0"});
+    let bundle = waiting().set("/linux/memoryPolicy", policy);
+    run(&bundle);
+    let output = bundle.exec_script(&[], "head -n 1 /proc/self/numa_maps").ok();
+    assert_eq!(output.stdout.split_whitespace().nth(1), Some("bind:0"));
+}
 
 fn the_process_is_in_the_containers_cgroup() {
     let bundle = waiting().without_namespace("cgroup");
