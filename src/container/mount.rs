@@ -112,6 +112,12 @@ fn mount_one(root: &InRoot, mount: &Mount, source: Option<OwnedFd>) -> Result<Op
         Source::Filesystem { kind, options, .. } => {
             let context = fsopen(kind)?;
             set_all(&context, options)?;
+            if kind == "tmpfs"
+                && !has_mode(&mount.source)
+                && let Some(mode) = mode_of_directory(root, &mount.destination)?
+            {
+                context.set("mode", Some(&format!("{mode:o}")))?;
+            }
             context.mount(mount.attr.set)?
         }
         Source::Bind { path, recursive } => {
@@ -187,6 +193,15 @@ fn change(mounted: BorrowedFd<'_>, mount: &Mount) -> Result<()> {
 /// Whether the config gives the filesystem's root a mode of its own.
 fn has_mode(source: &Source) -> bool {
     matches!(source, Source::Filesystem { options, .. } if options.iter().any(|(key, _)| key == "mode"))
+}
+
+/// The permissions of a directory that is there already: as with runc, a tmpfs on it has the same.
+fn mode_of_directory(root: &InRoot, path: &str) -> Result<Option<u32>> {
+    let Ok(directory) = root.open(path, OFlag::O_PATH | OFlag::O_DIRECTORY) else {
+        return Ok(None);
+    };
+    let mode = fstat(&directory).call(|| format!("fstat({path:?})"))?.st_mode;
+    Ok(Some(mode & 0o7777))
 }
 
 fn leaf_of(file: BorrowedFd<'_>) -> Result<Leaf> {

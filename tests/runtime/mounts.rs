@@ -1,5 +1,6 @@
 //! Mounts of new file systems: config.md, "Mounts", "Linux mount options". Binds have a file of their own.
 
+use std::fs;
 use std::os::unix::fs::PermissionsExt;
 
 use serde_json::json;
@@ -283,7 +284,7 @@ fn tmpcopyup_copies_the_directory_below() {
     bundle.write("data/file", "file\n");
     bundle.write("data/sub/other", "other\n");
     bundle.link("file", "data/link");
-    std::fs::set_permissions(bundle.rootfs().join("data/sub"), PermissionsExt::from_mode(0o750))
+    fs::set_permissions(bundle.rootfs().join("data/sub"), PermissionsExt::from_mode(0o750))
         .expect("chmod");
     std::os::unix::fs::chown(bundle.rootfs().join("data/file"), Some(3), Some(4)).expect("chown");
     let _ = bundle.run().ok().prints("file\nother\nfile\n644:3:4\n750:0:0");
@@ -292,9 +293,16 @@ fn tmpcopyup_copies_the_directory_below() {
 
 // What runc and crun do: an image's /tmp stays 1777.
 fn a_tmpfs_without_a_mode_has_that_of_the_directory_below() {
-    let bundle =
-        Bundle::new().mount("tmpfs", "tmpfs", "/tmp", &[]).args(&["stat", "-c", "%a", "/tmp"]);
-    let _ = bundle.run().ok().prints("1777");
+    let mode = |path: &str| {
+        let bundle = Bundle::new().mount("tmpfs", "tmpfs", path, &[]);
+        let bundle = bundle.args(&["stat", "-c", "%a", path]);
+        let narrow = bundle.rootfs().join("narrow");
+        fs::create_dir(&narrow).expect("mkdir");
+        fs::set_permissions(&narrow, fs::Permissions::from_mode(0o2710)).expect("chmod");
+        bundle.run().ok().stdout
+    };
+    assert_eq!(mode("/narrow"), "2710\n");
+    assert_eq!(mode("/new"), "1777\n");
 }
 
 fn an_unknown_filesystem_is_refused() {
@@ -343,9 +351,9 @@ fn idmap_without_gid_mappings_is_refused() {
 fn overlay_is_mounted() {
     let bundle = Bundle::new().script("cat /mnt/file; echo new > /mnt/other");
     for name in ["lower", "upper", "work"] {
-        std::fs::create_dir(bundle.beside(name)).expect("mkdir");
+        fs::create_dir(bundle.beside(name)).expect("mkdir");
     }
-    std::fs::write(bundle.beside("lower/file"), "below\n").expect("write");
+    fs::write(bundle.beside("lower/file"), "below\n").expect("write");
     let option = |word: &str, name: &str| format!("{word}={}", bundle.beside(name).display());
     let options =
         [option("lowerdir", "lower"), option("upperdir", "upper"), option("workdir", "work")];
@@ -353,7 +361,7 @@ fn overlay_is_mounted() {
     let bundle =
         bundle.mount("overlay", "overlay", "/mnt", &options.each_ref().map(String::as_str));
     let _ = bundle.run().ok().prints("below");
-    assert_eq!(std::fs::read_to_string(upper).expect("the upper file"), "new\n");
+    assert_eq!(fs::read_to_string(upper).expect("the upper file"), "new\n");
 }
 
 // namespace `mount`: "the container will have an isolated mount table."
