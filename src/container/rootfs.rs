@@ -1,10 +1,13 @@
 //! The root directory changes: config.md, "Root"; config-linux.md, "Rootfs Mount Propagation";
 //! pivot_root(2), mount_namespaces(7).
 
+use std::ffi::OsString;
 use std::os::fd::{AsFd, OwnedFd};
-use std::path::Path;
+use std::os::unix::ffi::OsStringExt;
+use std::path::{Path, PathBuf};
 
-use nix::mount::MsFlags;
+use nix::errno::Errno;
+use nix::mount::{MntFlags, MsFlags, mount, umount2};
 
 use crate::error::{Call, Context, Result};
 use crate::plan::rootfs::Rootfs;
@@ -13,6 +16,7 @@ use crate::sys::mount::{
     move_root, pivot_root, set_propagation,
 };
 use crate::sys::path::{InRoot, open_directory};
+use crate::sys::proc::Procfs;
 
 /// MS_SHARED.
 const SHARED: u64 = 1 << 20;
@@ -118,5 +122,51 @@ pub fn enter(root: &InRoot, rootfs: &Rootfs, has_own_mounts: bool) -> Result<()>
         nix::unistd::fchdir(root.as_fd()).call(|| "fchdir(rootfs)")?;
         return change_root();
     }
-    if rootfs.pivot { pivot_root(root.as_fd(), is_shared(rootfs)) } else { move_root(root.as_fd()) }
+    if rootfs.pivot {
+        return pivot_root(root.as_fd(), is_shared(rootfs));
+    }
+    hide_mounts_of_host(rootfs)?;
+    move_root(root.as_fd())
+}
+
+/// Without pivot_root(2) the host's mounts stay in this namespace, out of reach. But where one of
+/// them shows procfs or sysfs whole, the kernel lets whoever makes a user namespace mount another one
+/// that is whole (mount_namespaces(7), "Restrictions on mount namespaces"), and no masked path is
+/// masked in that.
+fn hide_mounts_of_host(rootfs: &Rootfs) -> Result<()> {
+    let mountinfo = Procfs::open()?.read("self/mountinfo")?;
+    for line in mountinfo.lines().rev() {
+        let Some((fields, filesystem)) = line.split_once(" - ") else { continue };
+        let point = unescape(fields.split(' ').nth(4).unwrap_or_default());
+        let is_whole = ["proc ", "sysfs "].iter().any(|kind| filesystem.starts_with(kind));
+        if !is_whole || point.starts_with(&rootfs.path) {
+            continue;
+        }
+        if is_shared(rootfs) {
+            let above = point.parent().unwrap_or(&point);
+            set_propagation(&mount_point_of(&above.to_string_lossy())?, MsFlags::MS_SLAVE)?;
+        }
+        match umount2(&point, MntFlags::MNT_DETACH) {
+            // Locked by another user namespace: covered, it shows nothing either.
+            Err(Errno::EINVAL | Errno::EPERM) => {
+                mount(None::<&str>, &point, Some("tmpfs"), MsFlags::MS_RDONLY, None::<&str>)
+                    .call(|| format!("mount(NULL, {point:?}, \"tmpfs\")"))?;
+            }
+            other => other.call(|| format!("umount2({point:?}, MNT_DETACH)"))?,
+        }
+    }
+    Ok(())
+}
+
+/// A path of mountinfo: "\\040" is a space (proc_pid_mountinfo(5)).
+fn unescape(path: &str) -> PathBuf {
+    let mut bytes = Vec::new();
+    let mut parts = path.split('\\');
+    bytes.extend(parts.next().unwrap_or_default().bytes());
+    for part in parts {
+        let (code, rest) = part.split_at_checked(3).unwrap_or((part, ""));
+        bytes.extend(u8::from_str_radix(code, 8));
+        bytes.extend(rest.bytes());
+    }
+    PathBuf::from(OsString::from_vec(bytes))
 }

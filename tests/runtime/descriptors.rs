@@ -26,6 +26,7 @@ table!(Root, Busybox;
     the_session_keyring_is_new[File("/proc/keys")],
     no_new_keyring_keeps_that_of_the_caller[File("/proc/keys")],
     no_pivot_still_isolates_the_root,
+    without_pivot_root_procfs_shows_no_more_than_it_is_to,
 );
 
 const OPEN: &str = "cd /proc/self/fd; for fd in *; do test -e $fd && echo $fd; done | tr '\\n' ' '";
@@ -231,3 +232,16 @@ fn no_pivot_still_isolates_the_root() {
     let output = bundle.call_with("run", &["--no-pivot"]).finish().ok();
     assert_eq!(output.lines(), ["/bin/busybox", "0", "/..//bin/busybox"]);
 }
+// The host's /proc, out of reach and yet mounted, lets the kernel mount one in which nothing is masked.
+fn without_pivot_root_procfs_shows_no_more_than_it_is_to() {
+    let script = "unshare -mrpf mount -t proc none /proc || echo refused";
+    for options in [&[][..], &["--no-pivot"]] {
+        let bundle = Bundle::new().script(script);
+        let _ = bundle.call_with("run", options).finish().ok().prints("refused");
+    }
+    // The twin: where nothing is masked.
+    let bundle = Bundle::new().script(script);
+    let bundle = bundle.without("/linux/maskedPaths").without("/linux/readonlyPaths");
+    let _ = bundle.run().ok().prints("");
+}
+
