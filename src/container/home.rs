@@ -14,17 +14,23 @@ const LONGEST: u64 = 1024 * 1024;
 /// The home directory of a user.
 #[must_use]
 pub fn find(root: &InRoot, uid: u32) -> String {
-    // O_NONBLOCK: a FIFO would never open.
-    let Ok(file) = root.open("etc/passwd", OFlag::O_RDONLY | OFlag::O_NONBLOCK) else {
-        return "/".to_owned();
-    };
+    let text = read(root).unwrap_or_default();
+    parse(&String::from_utf8_lossy(&text), uid).unwrap_or("/").to_owned()
+}
+
+fn read(root: &InRoot) -> Option<Vec<u8>> {
+    // Looked at before it is opened: to open a device can have an effect, and a FIFO never opens. It
+    // may be another file by then, of a container that shares the rootfs.
+    let is_regular = |file: &File| file.metadata().is_ok_and(|metadata| metadata.is_file());
+    let seen = File::from(root.open("etc/passwd", OFlag::O_PATH).ok()?);
+    if !is_regular(&seen) {
+        return None;
+    }
+    let file = root.open("etc/passwd", OFlag::O_RDONLY | OFlag::O_NONBLOCK).ok()?;
     let file = File::from(file);
     let mut text = Vec::new();
-    let is_regular = file.metadata().is_ok_and(|metadata| metadata.is_file());
-    if !is_regular || file.take(LONGEST).read_to_end(&mut text).is_err() {
-        return "/".to_owned();
-    }
-    parse(&String::from_utf8_lossy(&text), uid).unwrap_or("/").to_owned()
+    let is_read = is_regular(&file) && file.take(LONGEST).read_to_end(&mut text).is_ok();
+    is_read.then_some(text)
 }
 
 /// passwd(5): name, password, uid, gid, comment, directory, shell.
