@@ -155,7 +155,8 @@ pub fn cgroup_mount() -> Option<&'static str> {
 
 /// Who calls is the user of a session, or the root of a user namespace that he made (podman, which
 /// keeps his name in USER). The root of another one, as of a system in a container, has the system's.
-fn user_of_services() -> Option<u32> {
+#[must_use]
+pub fn user_of_services() -> Option<u32> {
     let own = geteuid().as_raw();
     let map = std::fs::read_to_string("/proc/self/uid_map").unwrap_or_default();
     let first: Vec<&str> = map.split_whitespace().take(3).collect();

@@ -24,6 +24,7 @@ use std::io::Write;
 
 use crate::cli::GlobalFlags;
 use crate::error::{Call, Error, Result};
+use crate::host;
 use crate::log::Log;
 use crate::plan::cgroup::Manager;
 
@@ -76,8 +77,10 @@ fn absolute(path: &str) -> Result<String> {
 /// As for runc, with its own name.
 fn default_root() -> String {
     let of_user = std::env::var("XDG_RUNTIME_DIR").ok().filter(|path| path.starts_with('/'));
+    // The root of a namespace that a user made may not write to /run.
+    let is_of_user = || host::user_of_services().is_some();
     match of_user {
-        Some(directory) if !nix::unistd::geteuid().is_root() => format!("{directory}/hull"),
+        Some(directory) if is_of_user() => format!("{directory}/hull"),
         _ => "/run/hull".to_owned(),
     }
 }
