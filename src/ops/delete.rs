@@ -2,6 +2,8 @@
 
 use std::os::fd::AsFd;
 
+use nix::errno::Errno;
+
 use super::Global;
 use super::start::find;
 use crate::container::hooks::Surroundings;
@@ -55,10 +57,10 @@ pub fn delete(global: &Global, id: &str, force: bool) -> Result<()> {
 /// With force, what cannot be read is removed too: nothing else would ever remove it. What is not
 /// there is as it should be.
 fn remove_unreadable(global: &Global, id: &str, error: &Error) -> Result<()> {
-    let root = Root::open(&global.root)?;
-    let Some(directory) = root.map(|root| root.directory(id)).transpose().unwrap_or_default()
-    else {
-        return Ok(());
+    let Some(root) = Root::open(&global.root)? else { return Ok(()) };
+    let directory = match root.directory(id) {
+        Err(error) if error.errno() == Some(Errno::ENOENT) => return Ok(()),
+        other => other?,
     };
     global.log.write(Level::Warning, &format!("delete {id:?}: {error}"))?;
     directory.remove()

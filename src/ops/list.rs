@@ -67,7 +67,7 @@ fn containers(global: &Global) -> Result<Vec<Row>> {
         if container.record.bundle.is_empty() {
             continue;
         }
-        let status = container.status()?;
+        let Ok(status) = container.status() else { continue };
         rows.push((container, status, owner_name(uid)));
     }
     Ok(rows)

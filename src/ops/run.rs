@@ -8,6 +8,7 @@ use super::delete::{end_processes, remove};
 use super::foreground::{Foreground, block_signals};
 use super::start::run_poststart;
 use crate::error::Result;
+use crate::log::Level;
 use crate::state::{Container, LONGEST_WAIT};
 use crate::sync::FromInit;
 use crate::sys::process::become_subreaper;
@@ -59,11 +60,18 @@ pub fn run(global: &Global, options: &Options, how: RunOptions) -> Result<u8> {
         return Ok(0);
     };
     let status = Foreground { signals, init: &init, master, relay }.wait();
-    if !how.keep {
-        end_processes(&container.record)?;
-        // A `delete` at the same time does the same.
-        container.directory.lock(LONGEST_WAIT)?;
-        remove(global, &container)?;
+    if !how.keep
+        && let Err(error) = unmake(global, &container)
+    {
+        // What the caller waits for is how the program ended.
+        global.log.write(Level::Warning, &format!("run {:?}: {error}", container.record.id))?;
     }
     status
+}
+
+fn unmake(global: &Global, container: &Container) -> Result<()> {
+    end_processes(&container.record)?;
+    // A `delete` at the same time does the same.
+    container.directory.lock(LONGEST_WAIT)?;
+    remove(global, container)
 }
