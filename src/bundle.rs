@@ -3,16 +3,21 @@
 use std::fs::File;
 use std::io::Read;
 use std::os::fd::AsFd;
+use std::os::unix::fs::FileTypeExt;
 
-use nix::fcntl::OFlag;
+use nix::fcntl::{FcntlArg, OFlag, fcntl};
 use serde::de::DeserializeOwned;
 
 use crate::error::{Call, Context, Error, Result};
 use crate::spec::config::Spec;
+use crate::sys::mount::filesystem_magic;
 use crate::sys::path::{open_directory, open_path, real_path};
 
 /// The largest config that is read: a thousand times what engines write.
 pub const LARGEST: u64 = 16 * 1024 * 1024;
+
+/// statfs(2): pipes that have no name.
+const PIPEFS_MAGIC: i64 = 0x5049_5045;
 
 /// A bundle on disk.
 #[derive(Debug)]
@@ -40,7 +45,7 @@ pub fn read(directory: &str, config: Option<&str>) -> Result<Bundle> {
     Ok(Bundle { path, spec, text })
 }
 
-/// Reads a document of JSON.
+/// Reads a document of JSON from a file, or from the pipe that a shell gives for `<(...)`.
 ///
 /// # Errors
 /// As [`read`], with the path.
@@ -52,17 +57,27 @@ fn read_text(path: &str) -> Result<String> {
     // O_NONBLOCK: a FIFO would never open.
     let file = File::from(open_path(path, OFlag::O_RDONLY | OFlag::O_NONBLOCK)?);
     let metadata = file.metadata().call(|| format!("fstat({path:?})"))?;
-    if !metadata.is_file() {
+    // Who made a pipe without a name will write into it, or end; of a FIFO nobody knows.
+    let is_pipe = metadata.file_type().is_fifo() && filesystem_magic(&file)? == PIPEFS_MAGIC;
+    if is_pipe {
+        fcntl(&file, FcntlArg::F_SETFL(OFlag::empty())).call(|| "fcntl(F_SETFL, 0)")?;
+    } else if !metadata.is_file() {
         let what = if metadata.is_dir() { "is a directory" } else { "is not a regular file" };
         return Err(Error::new(format!("open({path:?}): {what}")));
     }
-    let size = metadata.len();
-    if size > LARGEST {
-        return Err(Error::new(format!("{path:?} has {size} bytes, at most {LARGEST} are read")));
+    read_all(file, metadata.len()).context(|| path)
+}
+
+/// Reads all that there is; `size` is what is expected.
+///
+/// # Errors
+/// Those of read(2); that it is more than [`LARGEST`], or not UTF-8.
+pub fn read_all(source: impl Read, size: u64) -> Result<String> {
+    let mut text = String::with_capacity(usize::try_from(size.min(LARGEST)).unwrap_or(0) + 1);
+    source.take(LARGEST + 1).read_to_string(&mut text).call(|| "read()")?;
+    if text.len() as u64 > LARGEST {
+        return Err(Error::new(format!("has more than the {LARGEST} bytes that are read")));
     }
-    // It may grow meanwhile, or be no regular file.
-    let mut text = String::with_capacity(usize::try_from(size).unwrap_or_default() + 1);
-    file.take(LARGEST).read_to_string(&mut text).call(|| format!("read({path:?})"))?;
     Ok(text)
 }
 

@@ -2,7 +2,7 @@
 //! activation (sd_listen_fds(3)).
 
 use crate::error::{Error, Result};
-use crate::sys::process::is_open;
+use crate::sys::process::{close_from, close_on_exec_from, is_open};
 
 /// Descriptors from 3 on, which the caller of the runtime has opened.
 #[derive(Clone, Copy, Debug)]
@@ -15,34 +15,40 @@ pub struct Inherited {
 
 impl Inherited {
     /// Counts them, before the runtime opens anything: with a number that is larger than what the
-    /// caller gave, the program would get descriptors of the runtime.
+    /// caller gave, the program would get descriptors of the runtime (runc#5474). All others are
+    /// closed: a process on its way to the program would hold them, and a created container may never
+    /// come to its program. Hooks get none at all.
     ///
     /// # Errors
     /// That one of them is not open.
-    pub fn check(preserve_fds: u32) -> Result<Self> {
+    pub fn take(preserve_fds: u32) -> Result<Self> {
         let number = |name| std::env::var(name).ok().and_then(|text| text.parse::<u32>().ok());
         // With another pid they were meant for another process, and are not ours.
         let is_ours = number("LISTEN_PID") == Some(std::process::id());
         let listen_fds = number("LISTEN_FDS").filter(|_| is_ours).unwrap_or(0);
-        Self::check_both(preserve_fds, listen_fds)
+        Self::take_both(preserve_fds, listen_fds)
     }
 
-    /// As [`Inherited::check`], for a program that is not the first of its container: the
-    /// descriptors of socket activation are the first one's, and "1" is not its pid.
+    /// As [`Inherited::take`], for a program that is not the first of its container: the descriptors
+    /// of socket activation are the first one's, and "1" is not its pid.
     ///
     /// # Errors
     /// That one of them is not open.
-    pub fn check_preserved(preserve_fds: u32) -> Result<Self> {
-        Self::check_both(preserve_fds, 0)
+    pub fn take_preserved(preserve_fds: u32) -> Result<Self> {
+        Self::take_both(preserve_fds, 0)
     }
 
-    fn check_both(preserve_fds: u32, listen_fds: u32) -> Result<Self> {
+    fn take_both(preserve_fds: u32, listen_fds: u32) -> Result<Self> {
         let count = preserve_fds.saturating_add(listen_fds);
         for number in 3..count.saturating_add(3) {
             if !i32::try_from(number).is_ok_and(is_open) {
                 let what = format!("--preserve-fds {preserve_fds}, LISTEN_FDS {listen_fds}");
                 return Err(Error::new(format!("{what}: descriptor {number} is not open")));
             }
+        }
+        close_from(count.saturating_add(3))?;
+        if count > 0 {
+            close_on_exec_from(3)?;
         }
         Ok(Self { count, listen_fds })
     }

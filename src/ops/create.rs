@@ -24,17 +24,19 @@
 //! from Ready on, by the end of the connection. What create made, a failing create unmakes.
 
 mod birth;
+mod given;
 
 use std::convert::Infallible;
 use std::os::fd::{AsFd, OwnedFd};
 
 use nix::sys::stat::{Mode, umask};
 
+pub use given::{Given, Options};
+
 use super::Global;
 use super::handover::{Sockets, write_pid_file};
 use super::inside::user_namespace;
 use super::undo::Undo;
-use crate::bundle;
 use crate::container::hooks::Surroundings;
 use crate::container::inherited::Inherited;
 use crate::container::mount::Opened;
@@ -53,34 +55,11 @@ use crate::plan::namespaces::{NETWORK, USER};
 use crate::plan::process::{Process, set_env};
 use crate::plan::{self, Plan};
 use crate::state::fifo;
-use crate::state::{Directory, NOTIFY, Record, Root, check_id};
+use crate::state::{Directory, NOTIFY, Record, Root};
 use crate::sync::{Channel, FromInit};
 use crate::sys::proc::{Procfs, process_stat};
 use crate::sys::process::{self, Child, Cloned};
 use crate::sys::{clock, limits, socket};
-
-/// What the command line says of a new container.
-#[derive(Clone, Debug, Default)]
-pub struct Options {
-    /// The container's id.
-    pub id: String,
-    /// The directory of the bundle.
-    pub bundle: Option<String>,
-    /// A config instead of the bundle's config.json.
-    pub config: Option<String>,
-    /// Where to send the terminal's master.
-    pub console_socket: Option<String>,
-    /// Where to send the pidfd of init.
-    pub pidfd_socket: Option<String>,
-    /// Where to write init's pid.
-    pub pid_file: Option<String>,
-    /// Whether not to use pivot_root(2).
-    pub no_pivot: bool,
-    /// Whether to keep the session keyring.
-    pub no_new_keyring: bool,
-    /// How many descriptors from 3 on the program gets.
-    pub preserve_fds: u32,
-}
 
 /// When the program is executed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -116,7 +95,7 @@ pub struct Created {
 /// Everything that is wrong in the config, before anything is done; else the step that failed.
 /// Then nothing is left of the container.
 pub fn create(global: &Global, options: &Options) -> Result<()> {
-    build(global, options, Start::Later).map(drop)
+    build(global, options, Given::take(options)?, Start::Later).map(drop)
 }
 
 /// The story, on the runtime's side.
@@ -124,14 +103,10 @@ pub fn create(global: &Global, options: &Options) -> Result<()> {
 /// # Errors
 /// As [`create`].
 #[expect(clippy::too_many_lines, reason = "the story of an operation is one function")]
-pub fn build(global: &Global, options: &Options, start: Start) -> Result<Created> {
+pub fn build(global: &Global, options: &Options, given: Given, start: Start) -> Result<Created> {
     // 1. The question and the answer. Nothing has happened yet.
     let id = options.id.as_str();
-    check_id(id)?;
-    let inherited = Inherited::check(options.preserve_fds)?;
-    // Hooks get no descriptor of the caller, and the program only those that are meant for it.
-    process::close_on_exec_from(3)?;
-    let bundle = bundle::read(options.bundle.as_deref().unwrap_or("."), options.config.as_deref())?;
+    let Given { bundle, inherited } = given;
     let host = Host::ask(&bundle.spec, &bundle.path, global.cgroup_manager)?;
     let notify = format!("{}/{id}/{NOTIFY}", global.root);
     let request = plan::Request {

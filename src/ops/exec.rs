@@ -94,13 +94,7 @@ pub struct Options {
 #[expect(clippy::too_many_lines, reason = "the story of an operation is one function")]
 pub fn exec(global: &Global, options: &Options) -> Result<u8> {
     // 1. The question and the answer.
-    let inherited = Inherited::check_preserved(options.preserve_fds)?;
-    // Closed, not marked: the process has them in the container, a while before its execve.
-    process::close_from(inherited.count.saturating_add(3))?;
-    process::close_on_exec_from(3)?;
-    let container = find(global, &options.id)?;
-    let init = hold_init(&container, options.ignore_paused)?;
-    let config: Spec = bundle::read_document(&container.directory.config())?;
+    // Before the descriptors of the caller are closed: a shell gives /dev/fd/N for `<(...)`.
     let wanted = match &options.process {
         None => Wanted::Changes(options.changes.clone()),
         Some(path) => {
@@ -108,6 +102,10 @@ pub fn exec(global: &Global, options: &Options) -> Result<u8> {
             Wanted::File { path: path.clone(), process }
         }
     };
+    let inherited = Inherited::take_preserved(options.preserve_fds)?;
+    let container = find(global, &options.id)?;
+    let init = hold_init(&container, options.ignore_paused)?;
+    let config: Spec = bundle::read_document(&container.directory.config())?;
     let host = Host::ask_for_exec(wanted.has_label(&config))?;
     let plan = plan(config, wanted, &host)?;
     for warning in &plan.warnings {
@@ -336,11 +334,11 @@ impl Joiner {
         let wanted = &plan.process;
         if let Some(processors) = &wanted.affinity.last {
             limits::sched_setaffinity(processors)
+                .context(|| "config.json: /process/execCPUAffinity/final")?;
+        }
         if let Some(policy) = &plan.memory_policy {
             limits::set_mempolicy(policy.mode, &policy.nodes)
                 .context(|| "config.json: /linux/memoryPolicy")?;
-        }
-                .context(|| "config.json: /process/execCPUAffinity/final")?;
         }
         if init.is_some() {
             set_oom_score(plan, &procfs)?;

@@ -3,7 +3,7 @@
 use std::os::fd::AsFd;
 
 use super::Global;
-use super::create::{Created, Options, Start, build};
+use super::create::{Created, Given, Options, Start, build};
 use super::delete::{end_processes, remove};
 use super::foreground::{Foreground, block_signals};
 use super::start::run_poststart;
@@ -30,6 +30,7 @@ pub struct RunOptions {
 /// # Errors
 /// Those of create and start. Then nothing is left of the container.
 pub fn run(global: &Global, options: &Options, how: RunOptions) -> Result<u8> {
+    let given = Given::take(options)?;
     let foreground = !how.detach;
     let signals = if foreground {
         if !how.no_subreaper {
@@ -40,7 +41,7 @@ pub fn run(global: &Global, options: &Options, how: RunOptions) -> Result<u8> {
     } else {
         None
     };
-    let created = build(global, options, Start::Now { foreground })?;
+    let created = build(global, options, given, Start::Now { foreground })?;
     let Created { directory, record, init, channel, master, relay } = created;
     let container = Container { directory, record };
     let started = match channel.receive() {

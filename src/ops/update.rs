@@ -1,8 +1,6 @@
 //! update: other limits for a container that exists. What is not given stays as it is, and if
 //! something is refused, everything does.
 
-use std::fs::File;
-use std::io::Read;
 use std::os::fd::AsFd;
 
 use nix::fcntl::OFlag;
@@ -12,7 +10,7 @@ use super::pause::own_cgroup;
 use super::start::find;
 use crate::bundle;
 use crate::container::cgroup::{change, systemd};
-use crate::error::{Call, Context, Error, Result};
+use crate::error::{Context, Error, Result};
 use crate::host;
 use crate::lifecycle::{Operation, check};
 use crate::log::Level;
@@ -73,14 +71,10 @@ pub fn update(global: &Global, id: &str, from: From) -> Result<()> {
     }
 }
 
-/// Any file that can be read: a shell gives a pipe for `<(...)`.
 fn read(path: &str) -> Result<Resources> {
-    let mut text = String::new();
-    let mut source: Box<dyn Read> = match path {
-        "-" => Box::new(std::io::stdin()),
-        path => Box::new(File::from(open_path(path, OFlag::O_RDONLY)?)),
-    };
-    let limited = source.by_ref().take(bundle::LARGEST);
-    { limited }.read_to_string(&mut text).call(|| format!("read({path:?})"))?;
-    bundle::parse(&text)
+    if path == "-" {
+        bundle::parse(&bundle::read_all(std::io::stdin(), 0)?)
+    } else {
+        bundle::read_document(path)
+    }
 }

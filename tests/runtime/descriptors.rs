@@ -13,6 +13,7 @@ table!(Root, Busybox;
     only_the_standard_streams_are_open,
     descriptors_of_the_caller_are_not_passed_on,
     a_created_container_holds_no_descriptor_of_the_host[Hull("runc 1.1.5 holds its state directory until start")],
+    a_created_container_holds_no_descriptor_of_the_caller,
     preserved_descriptors_are_passed_on,
     preserved_descriptors_are_passed_on_by_create,
     a_descriptor_past_the_preserved_ones_is_not_passed_on,
@@ -25,8 +26,8 @@ table!(Root, Busybox;
     a_pidfd_socket_that_is_missing_fails_create[Hull("runc 1.1.5 has no --pidfd-socket")],
     the_session_keyring_is_new[File("/proc/keys")],
     no_new_keyring_keeps_that_of_the_caller[File("/proc/keys")],
-    no_pivot_still_isolates_the_root,
     without_pivot_root_procfs_shows_no_more_than_it_is_to,
+    no_pivot_still_isolates_the_root,
 );
 
 const OPEN: &str = "cd /proc/self/fd; for fd in *; do test -e $fd && echo $fd; done | tr '\\n' ' '";
@@ -82,6 +83,16 @@ fn a_created_container_holds_no_descriptor_of_the_host() {
     assert_eq!(directories, [""; 0]);
 }
 
+// It may wait for its start for ever; whoever reads the other end of a pipe of the caller would wait as long.
+fn a_created_container_holds_no_descriptor_of_the_caller() {
+    let bundle = with_redirections(Bundle::new(), "3< /etc/hostname 4< /etc/passwd 9> /dev/full");
+    let container = bundle.create_with(&["--preserve-fds", "1"]);
+    let names = |fd: &String| container.proc_link(&format!("fd/{fd}"));
+    let open: Vec<_> = open_fds(container.pid).iter().map(names).collect();
+    assert!(open.iter().any(|name| name == "/etc/hostname"), "{open:?}");
+    assert!(!open.iter().any(|name| name == "/etc/passwd" || name == "/dev/full"), "{open:?}");
+}
+
 fn preserved_descriptors_are_passed_on() {
     let bundle = with_redirections(Bundle::new(), "3< /etc/passwd 4< /etc/group")
         .script("head -1 <&3; head -1 <&4");
@@ -108,7 +119,10 @@ fn a_descriptor_past_the_preserved_ones_is_not_passed_on() {
 fn preserved_descriptors_that_are_not_there_are_refused() {
     let bundle = with_redirections(Bundle::new(), "3< /etc/passwd 5< /etc/group");
     for count in ["2", "3", "100", "4294967295"] {
-        let _ = bundle.try_create_with(&["--preserve-fds", count]).refused().names("preserve-fds");
+        for command in ["create", "run"] {
+            let call = bundle.call_with(command, &["--preserve-fds", count]);
+            let _ = call.finish().refused().names("preserve-fds");
+        }
     }
     crate::lifecycle::assert_nothing_left(&bundle);
     let _ = bundle.try_create_with(&["--preserve-fds", "-1"]).refused();
@@ -226,12 +240,6 @@ fn no_new_keyring_keeps_that_of_the_caller() {
     assert_eq!(own_keyrings(&["--no-new-keyring"]), 0);
 }
 
-fn no_pivot_still_isolates_the_root() {
-    let bundle = Bundle::new()
-        .script("ls /bin/busybox; ls / | grep -c -E '^(work|root|home)$'; ls -d /..//bin/busybox");
-    let output = bundle.call_with("run", &["--no-pivot"]).finish().ok();
-    assert_eq!(output.lines(), ["/bin/busybox", "0", "/..//bin/busybox"]);
-}
 // The host's /proc, out of reach and yet mounted, lets the kernel mount one in which nothing is masked.
 fn without_pivot_root_procfs_shows_no_more_than_it_is_to() {
     let script = "unshare -mrpf mount -t proc none /proc || echo refused";
@@ -245,3 +253,9 @@ fn without_pivot_root_procfs_shows_no_more_than_it_is_to() {
     let _ = bundle.run().ok().prints("");
 }
 
+fn no_pivot_still_isolates_the_root() {
+    let bundle = Bundle::new()
+        .script("ls /bin/busybox; ls / | grep -c -E '^(work|root|home)$'; ls -d /..//bin/busybox");
+    let output = bundle.call_with("run", &["--no-pivot"]).finish().ok();
+    assert_eq!(output.lines(), ["/bin/busybox", "0", "/..//bin/busybox"]);
+}

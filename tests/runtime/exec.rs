@@ -16,6 +16,7 @@ table!(Root, Busybox;
     a_program_that_is_not_there_is_255,
     behind_the_id_every_word_is_the_programs,
     a_process_file_is_executed,
+    a_process_file_that_is_a_pipe_is_executed,
     what_a_process_file_leaves_out_is_the_containers[Hull("runc 1.1.5 takes no oomScoreAdj, scheduler and umask from the config")],
     of_a_command_line_all_else_is_as_in_the_config,
     the_terminal_of_a_detached_program_goes_to_the_console_socket,
@@ -155,6 +156,14 @@ fn a_process_file_is_executed() {
 
 const STATUS: &str = "grep -E '^(CapBnd|NoNewPrivs)' /proc/self/status | tr -d '\\t'; \
     cat /proc/self/oom_score_adj; ulimit -c";
+
+// A shell gives one for `<(...)`.
+fn a_process_file_that_is_a_pipe_is_executed() {
+    let process = json!({"cwd": "/", "args": ["echo", "ran"], "env": ["PATH=/bin"], "user": {"uid": 0, "gid": 0}});
+    let bundle = waiting().through(&["sh", "-c", &format!("echo '{process}' | \"$@\""), "sh"]);
+    run(&bundle);
+    let _ = bundle.exec(&["--process", "/dev/stdin"], &[]).ok().prints("ran");
+}
 
 fn what_a_process_file_leaves_out_is_the_containers() {
     let set = json!(["CAP_CHOWN"]);
