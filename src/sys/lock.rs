@@ -14,11 +14,23 @@ use crate::error::{Call, Error, Result};
 /// # Errors
 /// Those of flock(2) other than EWOULDBLOCK.
 pub fn try_lock(file: BorrowedFd<'_>) -> Result<bool> {
+    try_flock(file, libc::LOCK_EX)
+}
+
+/// As [`try_lock`], but together with others who do so.
+///
+/// # Errors
+/// Those of flock(2) other than EWOULDBLOCK.
+pub fn try_lock_shared(file: BorrowedFd<'_>) -> Result<bool> {
+    try_flock(file, libc::LOCK_SH)
+}
+
+fn try_flock(file: BorrowedFd<'_>, operation: libc::c_int) -> Result<bool> {
     // SAFETY: two numbers.
-    match Errno::result(unsafe { libc::flock(file.as_raw_fd(), libc::LOCK_EX | libc::LOCK_NB) }) {
+    match Errno::result(unsafe { libc::flock(file.as_raw_fd(), operation | libc::LOCK_NB) }) {
         Ok(_) => Ok(true),
         Err(Errno::EWOULDBLOCK) => Ok(false),
-        Err(errno) => Err(Error::from_call("flock(LOCK_EX|LOCK_NB)", errno)),
+        Err(errno) => Err(Error::from_call(format!("flock({operation:#x}|LOCK_NB)"), errno)),
     }
 }
 
@@ -66,12 +78,11 @@ pub fn unlock(file: BorrowedFd<'_>) -> Result<()> {
 /// # Errors
 /// Those of flock(2) other than EWOULDBLOCK.
 pub fn is_unlocked(file: BorrowedFd<'_>) -> Result<bool> {
-    // SAFETY: two numbers.
-    match Errno::result(unsafe { libc::flock(file.as_raw_fd(), libc::LOCK_SH | libc::LOCK_NB) }) {
-        Ok(_) => unlock(file).map(|()| true),
-        Err(Errno::EWOULDBLOCK) => Ok(false),
-        Err(errno) => Err(Error::from_call("flock(LOCK_SH|LOCK_NB)", errno)),
+    let is_unlocked = try_lock_shared(file)?;
+    if is_unlocked {
+        unlock(file)?;
     }
+    Ok(is_unlocked)
 }
 
 /// As [`try_lock`], but waits for it, at most so many seconds: until SIGALRM, which this process has

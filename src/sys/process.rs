@@ -262,6 +262,16 @@ pub fn default_action_of_sigchld() {
     unsafe { libc::signal(libc::SIGCHLD, libc::SIG_DFL) };
 }
 
+/// Whether this process ignores a signal: it stays so over execve, which is what nohup(1) relies on.
+#[must_use]
+pub fn is_ignored(signal: Signal) -> bool {
+    // SAFETY: `sigaction` is plain data, for which all zero bytes are a value.
+    let mut action: libc::sigaction = unsafe { std::mem::zeroed() };
+    // SAFETY: without a new action, the present one is written to a live structure.
+    let result = unsafe { libc::sigaction(signal as i32, std::ptr::null(), &raw mut action) };
+    result == 0 && action.sa_sigaction == libc::SIG_IGN
+}
+
 /// Marks every descriptor from `first` on to be closed by execve (close_range(2), 5.11).
 ///
 /// # Errors

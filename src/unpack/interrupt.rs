@@ -11,7 +11,8 @@ use nix::sys::signal::{SigSet, Signal, raise};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
 
 use crate::error::{Call, Error, Result};
-use crate::sys::lock::{lock_and_wait, lock_shared_and_wait, try_lock};
+use crate::sys::lock::{lock_and_wait, lock_shared_and_wait, try_lock, try_lock_shared};
+use crate::sys::process::is_ignored;
 
 const SIGNALS: [Signal; 3] = [Signal::SIGINT, Signal::SIGTERM, Signal::SIGHUP];
 
@@ -23,12 +24,12 @@ pub struct Interrupt {
 
 impl Interrupt {
     /// Blocks the signals in this thread, and so in all that it starts. One that the caller ignores
-    /// (nohup(1)) stays ignored.
+    /// (nohup(1)) is left alone: a blocked one would be kept, and read here (signal(7)).
     ///
     /// # Errors
     /// Those of signalfd(2).
     pub fn new() -> Result<Self> {
-        let mask: SigSet = SIGNALS.into_iter().collect();
+        let mask: SigSet = SIGNALS.into_iter().filter(|signal| !is_ignored(*signal)).collect();
         mask.thread_block().call(|| "pthread_sigmask(SIG_BLOCK)")?;
         let flags = SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK;
         let signals = SignalFd::with_flags(&mask, flags).call(|| "signalfd()")?;
@@ -64,7 +65,7 @@ impl Interrupt {
     /// # Errors
     /// That a signal has come; those of flock(2).
     pub fn lock_shared(&self, file: BorrowedFd<'_>) -> Result<()> {
-        self.wait_for(file, lock_shared_and_wait)
+        if try_lock_shared(file)? { Ok(()) } else { self.wait_for(file, lock_shared_and_wait) }
     }
 
     fn wait_for(&self, file: BorrowedFd<'_>, lock: fn(BorrowedFd<'_>) -> Result<()>) -> Result<()> {

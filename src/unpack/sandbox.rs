@@ -1,7 +1,8 @@
 //! What hostile input could make of this process: little. Before the first byte of an image is read it
 //! gives up what reading and extracting do not need: capabilities, all files but the image, the
-//! bundle in the making and the store (Landlock, since Linux 5.13), all system calls but those of a
-//! list (seccomp), and every way to gain privileges.
+//! bundle in the making and the store (Landlock, since Linux 5.19), all system calls but those of a
+//! list (seccomp), and every way to gain privileges. Of what lies beside the bundle it can still make
+//! and remove directories, those that are empty: the bundle's gets its name there.
 //!
 //! All of it is the calling thread's and that of threads that it starts: so there must be no other.
 
@@ -30,7 +31,8 @@ pub struct Needs<'a> {
     pub read: Vec<BorrowedFd<'a>>,
     /// Directories to make anything in, and to remove it.
     pub write: Vec<BorrowedFd<'a>>,
-    /// Directories in which a directory gets another name.
+    /// Directories in which a directory gets another name. Landlock's rules are of all that is below:
+    /// there too, directories can be made, and empty ones removed.
     pub rename: Vec<BorrowedFd<'a>>,
     /// Files of others are made, with their attributes.
     pub extract: bool,
@@ -103,6 +105,10 @@ fn restrict_files(needs: &Needs<'_>) -> std::result::Result<(), landlock::Rulese
     let lists: [(&[BorrowedFd<'_>], BitFlags<AccessFs>); 3] =
         [(&needs.read, read), (&needs.write, write), (&needs.rename, rename)];
     let mut ruleset = Ruleset::default()
+        // Without this right, so before Linux 5.19, Landlock refuses every link and every rename from
+        // one directory to another (landlock(7)): there it is not used.
+        .set_compatibility(CompatLevel::SoftRequirement)
+        .handle_access(AccessFs::Refer)?
         .set_compatibility(CompatLevel::BestEffort)
         .handle_access(AccessFs::from_all(RIGHTS))?
         .handle_access(AccessNet::from_all(RIGHTS))?
@@ -148,17 +154,22 @@ fn allowed() -> Rules {
     // A thread, and no process.
     let thread = u64::from(libc::CLONE_THREAD.cast_unsigned());
     rules.insert(libc::SYS_clone, vec![first(0, SeccompCmpOp::MaskedEq(thread), thread)]);
-    // The size of the terminal, and reflinks. Not TIOCSTI, by which one types for the caller.
-    let ioctls = [libc::TIOCGWINSZ as u64, libc::TCGETS as u64, FICLONE, FICLONERANGE];
+    // The size of the terminal. Not TIOCSTI, by which one types for the caller.
+    let ioctls = [libc::TIOCGWINSZ as u64, libc::TCGETS as u64];
     rules.insert(libc::SYS_ioctl, ioctls.map(|call| first(1, SeccompCmpOp::Eq, call)).into());
     let names = [libc::PR_SET_NAME, libc::PR_SET_VMA].map(i64::from);
     let names = names.map(|option| first(0, SeccompCmpOp::Eq, option.cast_unsigned()));
     rules.insert(libc::SYS_prctl, names.into());
+    // Signals and limits are this process's: where it is root, others would be in reach. A thread's
+    // number is the process's for the first one alone.
+    let own = u64::from(std::process::id());
+    for (call, process) in
+        [(libc::SYS_tgkill, own), (libc::SYS_tkill, own), (libc::SYS_prlimit64, 0)]
+    {
+        rules.insert(call, vec![first(0, SeccompCmpOp::Eq, process)]);
+    }
     rules
 }
-
-const FICLONE: u64 = 0x4004_9409;
-const FICLONERANGE: u64 = 0x4020_940d;
 
 fn first(argument: u8, operator: SeccompCmpOp, value: u64) -> SeccompRule {
     // The kernel takes the lower half of a word for flags, requests and options.
@@ -176,31 +187,22 @@ const CALLS: &[libc::c_long] = &[
     libc::SYS_flock,
     libc::SYS_pipe2,
     libc::SYS_ppoll,
-    libc::SYS_signalfd4,
     // Bytes.
     libc::SYS_copy_file_range,
-    libc::SYS_fadvise64,
-    libc::SYS_fallocate,
     libc::SYS_fdatasync,
     libc::SYS_fsync,
     libc::SYS_ftruncate,
     libc::SYS_lseek,
     libc::SYS_pread64,
-    libc::SYS_preadv,
     libc::SYS_pwrite64,
-    libc::SYS_pwritev,
     libc::SYS_read,
     libc::SYS_readv,
-    libc::SYS_sendfile,
-    libc::SYS_sync_file_range,
     libc::SYS_syncfs,
     libc::SYS_write,
     libc::SYS_writev,
     // Names.
-    libc::SYS_chdir,
     libc::SYS_faccessat,
     libc::SYS_faccessat2,
-    libc::SYS_fchdir,
     libc::SYS_getcwd,
     libc::SYS_getdents64,
     libc::SYS_linkat,
@@ -224,14 +226,9 @@ const CALLS: &[libc::c_long] = &[
     libc::SYS_fsetxattr,
     libc::SYS_fstat,
     libc::SYS_fstatfs,
-    libc::SYS_getxattr,
-    libc::SYS_lgetxattr,
-    libc::SYS_listxattr,
-    libc::SYS_llistxattr,
-    libc::SYS_lremovexattr,
-    libc::SYS_lsetxattr,
     libc::SYS_newfstatat,
-    libc::SYS_setxattr,
+    // Where there is no setxattrat(2).
+    libc::SYS_lsetxattr,
     SETXATTRAT,
     libc::SYS_statfs,
     libc::SYS_statx,
@@ -254,14 +251,12 @@ const CALLS: &[libc::c_long] = &[
     libc::SYS_sched_getaffinity,
     libc::SYS_sched_yield,
     libc::SYS_set_robust_list,
-    // Signals, to this process: Landlock keeps others out of reach.
+    // Signals; tgkill(2) and tkill(2) have a condition.
     libc::SYS_restart_syscall,
     libc::SYS_rt_sigaction,
     libc::SYS_rt_sigprocmask,
     libc::SYS_rt_sigreturn,
     libc::SYS_sigaltstack,
-    libc::SYS_tgkill,
-    libc::SYS_tkill,
     // Who and when.
     libc::SYS_capget,
     libc::SYS_clock_gettime,
@@ -273,7 +268,6 @@ const CALLS: &[libc::c_long] = &[
     libc::SYS_getrandom,
     libc::SYS_gettid,
     libc::SYS_getuid,
-    libc::SYS_prlimit64,
     libc::SYS_uname,
 ];
 
@@ -307,8 +301,10 @@ mod tests {
     use std::path::{Path, PathBuf};
 
     use nix::errno::Errno;
+    use nix::sys::resource::{Resource, getrlimit};
 
     use super::*;
+    use crate::sys::limits::set_rlimit;
 
     struct Scratch(PathBuf);
 
@@ -394,6 +390,17 @@ mod tests {
             nix::sys::uio::process_vm_readv(pid, here, &there).unwrap_err()
         };
         assert_eq!(both(&scratch.0, seize), [Errno::ESRCH, Errno::EPERM]);
+    }
+
+    #[test]
+    fn limits_of_others_are_out_of_reach() {
+        let scratch = Scratch::new("sandbox-limits");
+        // Of a process that does not exist, so that none is changed.
+        let set =
+            |pid| move |_: &Path| set_rlimit(pid, 4, 0, 0).err().and_then(|error| error.errno());
+        assert_eq!(both(&scratch.0, set(i32::MAX)), [Some(Errno::ESRCH), Some(Errno::EPERM)]);
+        let own = |_: &Path| getrlimit(Resource::RLIMIT_CORE).err();
+        assert_eq!(both(&scratch.0, own), [None, None]);
     }
 
     #[test]

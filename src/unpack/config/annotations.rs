@@ -9,7 +9,7 @@ use crate::unpack::image::document::ImageConfig;
 /// What runtimes obey; beginnings of names. They are what runc and crun print as
 /// `potentiallyUnsafeConfigAnnotations` of `features`, and what engines and virtual machine runtimes
 /// read besides.
-const ORDERS: [&str; 11] = [
+const ORDERS: [&str; 13] = [
     // Any property of the container's systemd unit.
     "org.systemd.property.",
     // A configuration file of the host for checkpoints.
@@ -21,6 +21,9 @@ const ORDERS: [&str; 11] = [
     "krun.",
     // Programs, kernels and their parameters on the host, by Kata Containers.
     "io.katacontainers.",
+    "com.github.containers.virtcontainers.",
+    // Mounts and the network of the sandbox, by gVisor.
+    "dev.gvisor.",
     // Which container of a pod this is, by CRI-O, containerd and crun.
     "io.kubernetes.",
     "io.container.",
@@ -118,6 +121,8 @@ mod tests {
             "org.systemd.property.ExecStopPost",
             "org.criu.config",
             "io.katacontainers.config.hypervisor.path",
+            "com.github.containers.virtcontainers.config.hypervisor.path",
+            "dev.gvisor.spec.mount.a.source",
             "io.kubernetes.cri-o.UnifiedCgroup.x",
             "module.wasm.image/variant",
             "",
