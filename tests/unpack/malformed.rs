@@ -6,7 +6,7 @@ use std::os::unix::fs::symlink;
 use hull::unpack::image::digest::Digest;
 use serde_json::{Value, json};
 
-use crate::archive::{description, entry, file, open_tar, tar};
+use crate::archive::{description, entry, file, open_tar, symlink as symlink_in_tar, tar};
 use crate::case::table;
 use crate::saved::{
     CONFIG, INDEX, LAYER, Layout, MANIFEST, config, gzip, hull_unpack, index, layers, manifest,
@@ -32,6 +32,7 @@ table!(;
     a_link_in_a_layout_leads_to_no_file_of_the_host,
     an_archive_is_bounded_and_unambiguous,
     a_thousandfold_layer_takes_little_memory,
+    many_large_configs_take_the_memory_of_one,
 );
 
 /// A layout with an image of which one thing was changed.
@@ -346,6 +347,11 @@ fn an_archive_is_bounded_and_unambiguous() {
     ask(&whole[..whole.len() - 2048]).fails(&["the archive ends before"]);
     let long = description(b'L', vec![b'x'; 70_000]);
     ask(&and(tar([long, file("x", "")]))).fails(&["a name of 70000 bytes, at most 65536"]);
+    let twice = [description(b'L', "a\0"), description(b'L', "b\0"), file("x", "")];
+    ask(&and(tar(twice))).fails(&["an entry that is described twice"]);
+    // As in layers: what follows a link is a header, whatever size the link gives.
+    let link = symlink_in_tar("l", "x").size(b"00000001000\0");
+    ask(&and(tar([link, file("index.json", "{}")]))).fails(&["two entries are named"]);
     let huge = file("x", "").size(b"\x80\0\0\0\x7f\xff\xff\xff\xff\xff\xff\xff");
     ask(&and(open_tar([huge]))).fails(&["the archive ends before"]);
     let negative = file("x", "").size(b"\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff");
@@ -355,7 +361,18 @@ fn an_archive_is_bounded_and_unambiguous() {
     ask(b"").fails(&["is no image"]);
 }
 
-/// What a process had at most is not to be seen from outside once it ended; what it may have is set.
+/// What a command says of a layout in 120 MB of addresses: what a process had at most is not to be
+/// seen from outside once it ended, so what it may have is set.
+fn ask_with_little_memory(layout: &Layout, arguments: &[&str]) -> std::process::Output {
+    let path = layout.path("");
+    std::process::Command::new("sh")
+        .args(["-c", "ulimit -v 120000 && exec \"$0\" \"$@\"", env!("CARGO_BIN_EXE_hull-unpack")])
+        .args(arguments)
+        .arg(path.to_str().unwrap().trim_end_matches('/'))
+        .output()
+        .expect("sh")
+}
+
 fn a_thousandfold_layer_takes_little_memory() {
     let zeros = vec![0; 160 << 20];
     for compressed in [gzip(&zeros), zstd(&zeros)] {
@@ -364,17 +381,24 @@ fn a_thousandfold_layer_takes_little_memory() {
         let blob = layout.blob(LAYER, &compressed);
         let config = config("amd64", &json!([Digest::of(&zeros)]));
         layout.index(&[layout.manifest(&config, &json!([blob]))]);
-        let path = layout.path("");
-        let limited = "ulimit -v 120000 && exec \"$0\" verify \"$1\"";
-        let output = std::process::Command::new("sh")
-            .args([
-                "-c",
-                limited,
-                env!("CARGO_BIN_EXE_hull-unpack"),
-                path.to_str().unwrap().trim_end_matches('/'),
-            ])
-            .output()
-            .expect("sh");
+        let output = ask_with_little_memory(&layout, &["verify"]);
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    }
+}
+
+fn many_large_configs_take_the_memory_of_one() {
+    let layout = Layout::new();
+    let layers = layers();
+    let diff_ids: Vec<_> = layers.iter().map(|layer| Digest::of(layer)).collect();
+    let blobs: Vec<_> = layers.iter().map(|layer| layout.blob(LAYER, layer)).collect();
+    let image = |number: usize| {
+        let mut config = config(&format!("arch{number}"), &json!(diff_ids));
+        config["config"]["Labels"] = json!({ "large": "x".repeat(4 << 20) });
+        layout.manifest(&config, &json!(blobs))
+    };
+    layout.index(&(0..40).map(image).collect::<Vec<_>>());
+    for command in [&["inspect", "--platform", "linux/arch7"][..], &["list"], &["verify"]] {
+        let output = ask_with_little_memory(&layout, command);
         assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     }
 }

@@ -4,6 +4,7 @@
 use super::blobs::{Blob, Blobs, check_digest};
 use super::digest::{Algorithm, Digest};
 use super::document::{DockerImage, ImageConfig, MAX_MANIFESTS, parse};
+use super::saved::{Documents, Listed, Place};
 use crate::error::{Context, Error, Result};
 
 /// The images of an archive; none if it is no such archive.
@@ -20,20 +21,23 @@ pub fn images(blobs: &Blobs) -> Result<Option<Vec<DockerImage>>> {
     Ok(Some(images))
 }
 
-/// The config of an image, its bytes and its digest, which must be the one that its name says.
+/// Reads the config of an image. Its digest must be the one that its name says.
 ///
 /// # Errors
 /// What is wrong in the config.
-pub fn config(blobs: &Blobs, image: &DockerImage) -> Result<(ImageConfig, Vec<u8>, Digest)> {
+pub fn read(blobs: &Blobs, image: &DockerImage) -> Result<Listed> {
     let place = || format!("config {:?}", image.config);
     let missing = || Error::new("is not in the archive").context(place());
-    let bytes = blobs.document(&image.config)?.ok_or_else(missing)?;
-    let digest = Digest::of(&bytes);
+    let config_bytes = blobs.document(&image.config)?.ok_or_else(missing)?;
+    let id = Digest::of(&config_bytes);
     if let Some(promised) = digest_in_name(&image.config) {
-        check_digest(&digest, &promised).context(place)?;
+        check_digest(&id, &promised).context(place)?;
     }
-    let config = parse(&bytes).context(place)?;
-    Ok((config, bytes, digest))
+    let config: ImageConfig = parse(&config_bytes).context(place)?;
+    let platform = config.platform();
+    let layers = image.layers.iter().cloned().map(Place::Path).collect();
+    let documents = Documents { manifest: None, id, config, config_bytes, layers };
+    Ok(Listed::Image(Box::new(documents), platform))
 }
 
 /// The file of a layer, and its digest where its name says it.

@@ -8,34 +8,13 @@ use super::document::{
     Descriptor, ImageConfig, Index, LayoutVersion, MAX_MANIFESTS, Manifest, parse,
 };
 use super::media_type::{Kind, kind};
-use super::platform::Platform;
+use super::saved::{Documents, Listed, Place};
 use super::select::{Candidate, names};
 use crate::error::{Context, Error, Result};
 
 /// How deep an index may lie in others: buildkit's lies in one. A cycle would need a digest of
 /// itself, but the way down must end for a chain of indexes too.
 const MAX_DEPTH: usize = 8;
-
-/// What a manifest turned out to be.
-pub enum Found {
-    /// An image.
-    Image(Box<Parts>),
-    /// Something else: what, and the blobs that it consists of.
-    Artifact(String, Vec<Descriptor>),
-    /// The index lists it, and the blobs of it are not here: `docker save` writes those of the
-    /// platforms that it has.
-    Absent,
-}
-
-/// The documents of an image.
-pub struct Parts {
-    /// The manifest.
-    pub manifest: Manifest,
-    /// The config.
-    pub config: ImageConfig,
-    /// Its bytes.
-    pub config_bytes: Vec<u8>,
-}
 
 /// Whether a store is a layout.
 ///
@@ -102,34 +81,43 @@ impl Walk<'_> {
     }
 }
 
-/// Reads what a descriptor of a manifest points to.
+/// Reads what a candidate is.
 ///
 /// # Errors
 /// What is wrong in the manifest or in the config, with its digest.
-pub fn read(blobs: &Blobs, descriptor: &Descriptor) -> Result<Found> {
+pub fn read(blobs: &Blobs, candidate: &Candidate) -> Result<Listed> {
+    let descriptor = &candidate.descriptor;
     let what = || format!("manifest {}", descriptor.digest);
     match kind(&descriptor.media_type) {
         Kind::Manifest => {}
         _ if descriptor.media_type.is_empty() => {}
         _ => {
             let what = format!("a blob of type {:?}", descriptor.media_type);
-            return Ok(Found::Artifact(what, vec![descriptor.clone()]));
+            return Ok(Listed::Artifact(what, vec![descriptor.clone()]));
         }
     }
-    let Some(bytes) = blobs.verified(descriptor).context(what)? else { return Ok(Found::Absent) };
+    let Some(bytes) = blobs.verified(descriptor).context(what)? else { return Ok(Listed::Absent) };
     let expected = (!descriptor.media_type.is_empty()).then_some(descriptor.media_type.as_str());
     let manifest = Manifest::parse(&bytes, expected).context(what)?;
     if let Some(reason) = why_no_image(&manifest) {
         let blobs = std::iter::once(manifest.config).chain(manifest.layers).collect();
-        return Ok(Found::Artifact(reason, blobs));
+        return Ok(Listed::Artifact(reason, blobs));
     }
     let place = || format!("config {}", manifest.config.digest);
-    let config_bytes = match blobs.verified(&manifest.config).context(place)? {
-        Some(bytes) => bytes,
-        None => return Ok(Found::Absent),
+    let Some(config_bytes) = blobs.verified(&manifest.config).context(place)? else {
+        return Ok(Listed::Absent);
     };
-    let config = parse(&config_bytes).context(place)?;
-    Ok(Found::Image(Box::new(Parts { manifest, config, config_bytes })))
+    let config: ImageConfig = parse(&config_bytes).context(place)?;
+    // As the index says, else as the config says.
+    let platform = descriptor.platform.clone().unwrap_or_else(|| config.platform());
+    let documents = Documents {
+        manifest: Some(descriptor.digest.clone()),
+        id: manifest.config.digest,
+        config,
+        config_bytes,
+        layers: manifest.layers.into_iter().map(Box::new).map(Place::Blob).collect(),
+    };
+    Ok(Listed::Image(Box::new(documents), platform))
 }
 
 /// An artifact has a manifest as an image has, of other types (manifest.md, "Guidelines for Artifact
@@ -158,10 +146,4 @@ pub fn layer(blobs: &Blobs, descriptor: &Descriptor) -> Result<Blob> {
     }
     let missing = || Error::new("its blob is not in the image layout");
     blobs.blob(descriptor)?.ok_or_else(missing)
-}
-
-/// What a candidate is for: as the index says, else as its config says.
-#[must_use]
-pub fn platform(candidate: &Candidate, parts: &Parts) -> Platform {
-    candidate.descriptor.platform.clone().unwrap_or_else(|| parts.config.platform())
 }

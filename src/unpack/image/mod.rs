@@ -81,13 +81,10 @@ impl Image {
     pub fn open(reference: &Reference, platform: Option<&Platform>) -> Result<Self> {
         // 1. Open the directory or the archive, and see what form it has.
         let saved = Saved::open(reference)?;
-        // 2. Read what may be meant, and choose.
+        // 2. Look at what may be meant, and choose.
         let choices = saved.choices(reference.name.as_deref(), platform)?;
         let choice = select::one(choices, platform)?;
-        let documents = match choice.image {
-            saved::Image::Read(documents) => documents,
-            saved::Image::Unread(candidate) => saved.read(&candidate)?,
-        };
+        let documents = saved.read(choice.image)?;
         // 3. Open the layers, and see that the config knows as many.
         Self::assemble(&saved, *documents, choice.names, choice.platform)
     }

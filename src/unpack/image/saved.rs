@@ -7,7 +7,7 @@ use super::blobs::{Blob, Blobs};
 use super::digest::Digest;
 use super::docker;
 use super::document::{Descriptor, DockerImage, ImageConfig};
-use super::layout::{self, Found};
+use super::layout;
 use super::platform::Platform;
 use super::reference::{Form, Reference};
 use super::select::{Candidate, Choice, is_named};
@@ -17,13 +17,54 @@ use crate::error::{Error, Result};
 #[derive(Debug)]
 pub struct Saved {
     blobs: Blobs,
-    contents: Contents,
+    sources: Vec<Source>,
 }
 
+/// Something that is saved, before its documents are read: they are held of one image at a time.
 #[derive(Debug)]
-enum Contents {
-    Layout(Vec<Candidate>),
-    Docker(Vec<DockerImage>),
+pub enum Source {
+    /// In a layout.
+    Layout(Box<Candidate>),
+    /// In a docker-archive.
+    Docker(DockerImage),
+}
+
+impl Source {
+    fn names(&self) -> &[String] {
+        match self {
+            Self::Layout(candidate) => &candidate.names,
+            Self::Docker(image) => &image.repo_tags,
+        }
+    }
+
+    /// What its index says that it is for.
+    fn platform(&self) -> Option<&Platform> {
+        match self {
+            Self::Layout(candidate) => candidate.descriptor.platform.as_ref(),
+            Self::Docker(_) => None,
+        }
+    }
+
+    /// Of its manifest, if it has one.
+    fn manifest(&self) -> Option<&Digest> {
+        match self {
+            Self::Layout(candidate) => Some(&candidate.descriptor.digest),
+            Self::Docker(_) => None,
+        }
+    }
+
+    fn is_attached(&self) -> bool {
+        matches!(self, Self::Layout(candidate) if candidate.is_attached())
+    }
+
+    /// Whether it may be asked for by this name. An image of a docker-archive may be so by the digest
+    /// of its config, which is still to be read.
+    fn may_be(&self, name: &str) -> bool {
+        match self {
+            Self::Layout(candidate) => candidate.is_named(name),
+            Self::Docker(_) => true,
+        }
+    }
 }
 
 /// What an image consists of.
@@ -59,15 +100,6 @@ impl fmt::Display for Place {
     }
 }
 
-/// An image that may be meant.
-#[derive(Debug)]
-pub enum Image {
-    /// Its documents.
-    Read(Box<Documents>),
-    /// It is for another platform, as its index says: no need to read it, or to have it.
-    Unread(Box<Candidate>),
-}
-
 /// What something that is saved turned out to be.
 #[derive(Debug)]
 pub enum Listed {
@@ -93,35 +125,23 @@ pub struct Held {
 }
 
 impl Held {
-    fn candidate(candidate: &Candidate, listed: Result<Listed>) -> Self {
-        let says = candidate.descriptor.platform.clone();
-        Self {
-            names: candidate.names.clone(),
-            digest: Some(candidate.descriptor.digest.clone()),
-            platform: match &listed {
-                Ok(Listed::Image(_, platform)) => Some(platform.clone()),
-                _ => says,
-            },
-            listed,
-        }
+    fn new(source: &Source, listed: Result<Listed>) -> Self {
+        let image = match &listed {
+            Ok(Listed::Image(documents, platform)) => Some((&documents.id, platform)),
+            _ => None,
+        };
+        let digest = source.manifest().or(image.map(|(id, _)| id)).cloned();
+        let platform = image.map(|(_, platform)| platform).or(source.platform()).cloned();
+        Self { names: source.names().to_vec(), digest, platform, listed }
     }
 
-    fn docker(image: &DockerImage, documents: Result<Documents>) -> Self {
-        let known = documents.as_ref().ok();
-        Self {
-            names: image.repo_tags.clone(),
-            digest: known.map(|documents| documents.id.clone()),
-            platform: known.map(|documents| documents.config.platform()),
-            listed: documents.map(|documents| {
-                let platform = documents.config.platform();
-                Listed::Image(Box::new(documents), platform)
-            }),
-        }
-    }
-
-    fn is_named(&self, name: &str) -> bool {
+    /// Whether it is asked for by this name; `source` is what it was read from.
+    fn is_named(&self, name: &str, source: &Source) -> bool {
         let digests: Vec<&Digest> = self.digest.iter().collect();
-        is_named(name, &self.names, &digests)
+        match source {
+            Source::Layout(candidate) => candidate.is_named(name),
+            Source::Docker(_) => is_named(name, &self.names, &digests),
+        }
     }
 }
 
@@ -145,12 +165,12 @@ impl Saved {
             _ => {}
         }
         // What `docker save` writes since Docker 25 is a layout too; it names more.
-        let contents = if reference.form != Form::DockerArchive && layout::is_layout(&blobs)? {
-            Contents::Layout(layout::candidates(&blobs)?)
+        let sources = if reference.form != Form::DockerArchive && layout::is_layout(&blobs)? {
+            layout::candidates(&blobs)?.into_iter().map(Box::new).map(Source::Layout).collect()
         } else if matches!(reference.form, Form::Any | Form::DockerArchive)
             && let Some(images) = docker::images(&blobs)?
         {
-            Contents::Docker(images)
+            images.into_iter().map(Source::Docker).collect()
         } else {
             return Err(Error::new(match reference.form {
                 Form::DockerArchive => "is no docker-archive: it has no manifest.json",
@@ -158,11 +178,11 @@ impl Saved {
                 _ => "is no image layout: it has no oci-layout",
             }));
         };
-        Ok(Self { blobs, contents })
+        Ok(Self { blobs, sources })
     }
 
-    /// The images of a name, or all: those that `wanted`, or the host, may run were read, and what
-    /// turned out to be no image was left out.
+    /// The images of a name, or all: those that `wanted`, or the host, may run were looked at, and
+    /// what turned out to be no image was left out.
     ///
     /// # Errors
     /// That none is of this name, with what there is; that what is meant is no image, or not here;
@@ -171,152 +191,87 @@ impl Saved {
         &self,
         name: Option<&str>,
         wanted: Option<&Platform>,
-    ) -> Result<Vec<Choice<Image>>> {
-        match &self.contents {
-            Contents::Layout(candidates) => self.candidates(candidates, name, wanted),
-            Contents::Docker(images) => self.docker_images(images, name),
-        }
-    }
-
-    fn candidates(
-        &self,
-        candidates: &[Candidate],
-        name: Option<&str>,
-        wanted: Option<&Platform>,
-    ) -> Result<Vec<Choice<Image>>> {
-        let is_meant = |one: &&Candidate| name.is_none_or(|name| one.is_named(name));
-        let mut meant: Vec<&Candidate> = candidates.iter().filter(is_meant).collect();
-        if let Some(name) = name
-            && meant.is_empty()
-        {
-            return Err(unknown(name, candidates.iter().flat_map(|one| &one.names)));
-        }
+    ) -> Result<Vec<Choice<&Source>>> {
+        let is_meant = |source: &&Source| name.is_none_or(|name| source.may_be(name));
+        let mut meant: Vec<&Source> = self.sources.iter().filter(is_meant).collect();
         // What is attached to an image is meant only if it is named itself.
-        if meant.iter().any(|one| !one.is_attached()) {
-            meant.retain(|one| !one.is_attached());
+        if meant.iter().any(|source| !source.is_attached()) {
+            meant.retain(|source| !source.is_attached());
         }
         let wanted = wanted.cloned().unwrap_or_else(Platform::host);
         let mut choices = Vec::new();
         let mut others = Vec::new();
-        for candidate in meant {
-            let digest = candidate.descriptor.digest.clone();
-            let names = candidate.names.clone();
-            if let Some(platform) = &candidate.descriptor.platform
-                && platform.suits(&wanted).is_none()
-            {
-                let image = Image::Unread(Box::new(candidate.clone()));
-                choices.push(Choice { names, platform: platform.clone(), digest, image });
+        for source in meant {
+            let held = match source.platform() {
+                // As its index says: no need to read it, or to have it.
+                Some(platform) if platform.suits(&wanted).is_none() => {
+                    Held::new(source, Ok(Listed::Absent))
+                }
+                _ => Held::new(source, self.list(source)),
+            };
+            if held.listed.is_ok() && name.is_some_and(|name| !held.is_named(name, source)) {
                 continue;
             }
-            match self.list(candidate)? {
-                Listed::Image(documents, platform) => {
-                    choices.push(Choice { names, platform, digest, image: Image::Read(documents) });
+            let what = held.digest.as_ref().map(Digest::to_string).unwrap_or_default();
+            match (held.listed?, held.digest, held.platform) {
+                (Listed::Artifact(kind, _), ..) => others.push(format!("{what} is {kind}")),
+                // Where the index says what it is for, that it is absent is said when it is meant.
+                (_, Some(digest), Some(platform)) => {
+                    choices.push(Choice { names: held.names, platform, digest, image: source });
                 }
-                Listed::Artifact(what, _) => others.push(format!("{digest} is {what}")),
-                // Where the index says what it is for, it is said when it is the one that is meant.
-                Listed::Absent => match &candidate.descriptor.platform {
-                    Some(platform) => {
-                        let image = Image::Unread(Box::new(candidate.clone()));
-                        choices.push(Choice { names, platform: platform.clone(), digest, image });
-                    }
-                    None => others.push(format!("the blobs of {digest} are not here")),
-                },
-            }
-        }
-        if choices.is_empty() && !others.is_empty() {
-            return Err(Error::new(format!("there is no image: {}", others.join("; "))));
-        }
-        Ok(choices)
-    }
-
-    fn docker_images(
-        &self,
-        images: &[DockerImage],
-        name: Option<&str>,
-    ) -> Result<Vec<Choice<Image>>> {
-        let mut choices = Vec::new();
-        for image in images {
-            let documents = self.read_docker(image)?;
-            let digest = documents.id.clone();
-            if name.is_none_or(|name| is_named(name, &image.repo_tags, &[&digest])) {
-                let platform = documents.config.platform();
-                let (names, image) = (image.repo_tags.clone(), Image::Read(Box::new(documents)));
-                choices.push(Choice { names, platform, digest, image });
+                _ => others.push(format!("the blobs of {what} are not here")),
             }
         }
         match name {
-            Some(name) if choices.is_empty() => {
-                Err(unknown(name, images.iter().flat_map(|image| &image.repo_tags)))
+            _ if !choices.is_empty() => Ok(choices),
+            _ if !others.is_empty() => {
+                Err(Error::new(format!("there is no image: {}", others.join("; "))))
             }
-            _ => Ok(choices),
+            Some(name) => Err(unknown(name, self.sources.iter().flat_map(Source::names))),
+            None => Ok(choices),
         }
     }
 
-    /// Reads all that it holds; with a name or a platform, what of it is meant.
-    #[must_use]
-    pub fn held(&self, name: Option<&str>, platform: Option<&Platform>) -> Vec<Held> {
-        let mut all: Vec<Held> = match &self.contents {
-            Contents::Layout(candidates) => candidates
-                .iter()
-                .filter(|candidate| name.is_none_or(|name| candidate.is_named(name)))
-                .map(|candidate| Held::candidate(candidate, self.list(candidate)))
-                .collect(),
-            Contents::Docker(images) => images
-                .iter()
-                .map(|image| Held::docker(image, self.read_docker(image)))
-                .filter(|held| name.is_none_or(|name| held.is_named(name)))
-                .collect(),
-        };
-        all.retain(|held| match (platform, &held.platform) {
-            (Some(wanted), Some(platform)) => platform.suits(wanted).is_some(),
-            // What it is for is not known: that it cannot be read is said.
-            (Some(_), None) => held.listed.is_err(),
-            (None, _) => true,
-        });
-        all
+    /// Reads all that it holds, one after the other; with a name or a platform, what of it is meant.
+    pub fn held<'a>(
+        &'a self,
+        name: Option<&'a str>,
+        platform: Option<&'a Platform>,
+    ) -> impl Iterator<Item = Held> + 'a {
+        self.sources.iter().filter_map(move |source| {
+            if name.is_some_and(|name| !source.may_be(name)) {
+                return None;
+            }
+            let held = Held::new(source, self.list(source));
+            let is_named = name.is_none_or(|name| held.is_named(name, source));
+            let is_suitable = match (platform, &held.platform) {
+                (Some(wanted), Some(platform)) => platform.suits(wanted).is_some(),
+                // What it is for is not known: that it cannot be read is said.
+                (Some(_), None) => held.listed.is_err(),
+                (None, _) => true,
+            };
+            (is_named && is_suitable).then_some(held)
+        })
     }
 
-    /// Reads what a candidate is.
-    ///
-    /// # Errors
-    /// What is wrong in its documents.
-    pub fn list(&self, candidate: &Candidate) -> Result<Listed> {
-        let descriptor = &candidate.descriptor;
-        Ok(match layout::read(&self.blobs, descriptor)? {
-            Found::Artifact(what, blobs) => Listed::Artifact(what, blobs),
-            Found::Absent => Listed::Absent,
-            Found::Image(parts) => {
-                let platform = layout::platform(candidate, &parts);
-                let places = parts.manifest.layers.into_iter().map(Box::new).map(Place::Blob);
-                let documents = Documents {
-                    manifest: Some(descriptor.digest.clone()),
-                    id: parts.manifest.config.digest,
-                    config: parts.config,
-                    config_bytes: parts.config_bytes,
-                    layers: places.collect(),
-                };
-                Listed::Image(Box::new(documents), platform)
-            }
-        })
+    fn list(&self, source: &Source) -> Result<Listed> {
+        match source {
+            Source::Layout(candidate) => layout::read(&self.blobs, candidate),
+            Source::Docker(image) => docker::read(&self.blobs, image),
+        }
     }
 
     /// Reads an image that was chosen.
     ///
     /// # Errors
-    /// Those of [`Saved::list`]; that it is none, or not here.
-    pub fn read(&self, candidate: &Candidate) -> Result<Box<Documents>> {
-        let digest = &candidate.descriptor.digest;
-        match self.list(candidate)? {
+    /// What is wrong in its documents; that it is none, or not here.
+    pub fn read(&self, source: &Source) -> Result<Box<Documents>> {
+        let digest = || source.manifest().map(Digest::to_string).unwrap_or_default();
+        match self.list(source)? {
             Listed::Image(documents, _) => Ok(documents),
-            Listed::Artifact(what, _) => Err(Error::new(format!("{digest} is {what}"))),
-            Listed::Absent => Err(Error::new(format!("the blobs of {digest} are not here"))),
+            Listed::Artifact(what, _) => Err(Error::new(format!("{} is {what}", digest()))),
+            Listed::Absent => Err(Error::new(format!("the blobs of {} are not here", digest()))),
         }
-    }
-
-    fn read_docker(&self, image: &DockerImage) -> Result<Documents> {
-        let (config, config_bytes, id) = docker::config(&self.blobs, image)?;
-        let layers = image.layers.iter().cloned().map(Place::Path).collect();
-        Ok(Documents { manifest: None, id, config, config_bytes, layers })
     }
 
     /// How large a layer is, as it is stored, in bytes.
