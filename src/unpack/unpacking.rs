@@ -3,18 +3,19 @@
 use std::io::{self, BufRead, BufReader, Read};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::PathBuf;
+use std::rc::Rc;
 
 use nix::fcntl::OFlag;
-use nix::sys::stat::Mode;
+use nix::sys::stat::{Mode, umask};
 
 use super::bundle::{Bundle, Place};
 use super::config::user::{Account, UserName};
 use super::config::{self, ROOTFS, Wishes};
 use super::extract::lowers::Lowers;
 use super::extract::{Extractor, Limits, Options as Extraction, Spent, Whiteouts};
+use super::image::Image;
 use super::image::platform::Platform;
 use super::image::reference::Reference;
-use super::image::{Image, Layer};
 use super::interrupt::Interrupt;
 use super::owners::Owners;
 use super::progress::{Progress, Watched};
@@ -71,8 +72,10 @@ struct Unpacking<'a> {
 /// What is wrong with the image, naming the layer and the entry; that the bundle is there already; the
 /// call that failed; that a signal came. Nothing is left then but layers that were complete.
 pub fn unpack(options: &Options, interrupt: &Interrupt) -> Result<()> {
-    // 1. Whose files will be whose. May enter a user namespace, so no other thread is there yet.
+    // 1. Whose files will be whose, with the modes that are said. May enter a user namespace, so no
+    // other thread is there yet.
     let owners = user_namespace::owners(&options.whose)?;
+    umask(Mode::empty());
     // 2. Where everything goes.
     let place = Place::new(&options.bundle)?;
     let source = open_path(&options.image.path, OFlag::O_PATH)?;
@@ -164,30 +167,25 @@ impl Unpacking<'_> {
     }
 
     /// `--layout shared`: the layers that the store does not have yet. All of them, the topmost first.
-    fn share(&mut self, store: &Store, kind: &Kind) -> Result<(Vec<LayerName>, Vec<OwnedFd>)> {
+    fn share(&mut self, store: &Store, kind: &Kind) -> Result<(Vec<LayerName>, Vec<Rc<OwnedFd>>)> {
         let mut names: Vec<LayerName> =
             self.image.layers.iter().map(|layer| kind.layer(Some(&layer.chain_id))).collect();
         if names.is_empty() {
             let name = kind.layer(None);
             let empty = store.layer_or_make(&name, self.interrupt, false, |_| Ok(()))?;
-            return Ok((vec![name], vec![empty]));
+            return Ok((vec![name], vec![Rc::new(empty)]));
         }
-        let mut missing: Vec<&Layer> = Vec::new();
-        for (layer, name) in self.image.layers.iter().zip(&names) {
-            if store.layer(name)?.is_none() {
-                missing.push(layer);
-            }
-        }
-        let mut streams =
-            missing.iter().zip(self.image.streams(missing.iter().copied())).peekable();
-        let mut layers: Vec<OwnedFd> = Vec::with_capacity(names.len());
+        let there = names.iter().map(|name| store.layer(name)).collect::<Result<Vec<_>>>()?;
+        let missing = self.image.layers.iter().zip(&there).filter(|(_, there)| there.is_none());
+        let mut streams = self.image.streams(missing.map(|(layer, _)| layer));
+        let mut layers: Vec<Rc<OwnedFd>> = Vec::with_capacity(names.len());
         let mut spent = Spent::default();
-        for (layer, name) in self.image.layers.iter().zip(&names) {
-            let stream = streams.next_if(|(missing, _)| missing.number == layer.number);
-            let opened = match stream {
-                None => store.layer(name)?.expect("gc waits for whoever has the store open"),
-                Some((_, stream)) => {
-                    let lowers = duplicates(layers.iter().rev())?;
+        for ((layer, name), there) in self.image.layers.iter().zip(&names).zip(there) {
+            let opened = match there {
+                Some(there) => there,
+                None => {
+                    let stream = streams.next().expect("one for each layer that is missing");
+                    let lowers = layers.iter().rev().cloned().collect();
                     let whiteouts = Whiteouts::Overlay { prefix: kind.prefix, lowers };
                     let mut remarks = Vec::new();
                     let made = stream.and_then(|stream| {
@@ -208,7 +206,7 @@ impl Unpacking<'_> {
                     made.context(|| self.image.describe(layer))?
                 }
             };
-            layers.push(opened);
+            layers.push(Rc::new(opened));
         }
         names.reverse();
         layers.reverse();
@@ -243,10 +241,6 @@ fn extract(extractor: &mut Extractor, stream: Watched, interrupt: &Interrupt) ->
 
 fn owned(directory: BorrowedFd<'_>) -> Result<OwnedFd> {
     directory.try_clone_to_owned().call(|| "dup()")
-}
-
-fn duplicates<'a>(fds: impl Iterator<Item = &'a OwnedFd>) -> Result<Vec<OwnedFd>> {
-    fds.map(|fd| fd.try_clone().call(|| "dup()")).collect()
 }
 
 /// A stream that ends with an error when a signal has come.

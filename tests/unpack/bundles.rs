@@ -8,7 +8,7 @@ use std::process::{Child, Command, Stdio};
 use rustix::process::Signal;
 use serde_json::{Value, json};
 
-use crate::archive::{Entry, directory, fifo, file, symlink as link, tar};
+use crate::archive::{Entry, character, directory, fifo, file, symlink as link, tar};
 use crate::case::table;
 use crate::patience::comes_true;
 use crate::saved::{Answer, LAYER, Layout, hull_unpack, named};
@@ -23,6 +23,7 @@ table!(Root;
     a_bundle_in_a_directory_that_is_missing_is_refused,
     nothing_is_left_of_an_image_with_a_wrong_layer,
     nothing_is_left_when_a_signal_comes,
+    a_signal_that_the_caller_ignores_changes_nothing,
     after_sigkill_the_same_command_succeeds,
     of_two_who_make_one_bundle_one_is_refused,
     nothing_is_left_when_the_disk_is_full,
@@ -33,6 +34,7 @@ table!(Root;
     a_number_needs_no_passwd,
     a_label_that_is_an_order_is_left_out_and_told,
     ids_are_moved_by_ranges,
+    an_attribute_that_the_sandbox_refuses_is_left_out_and_told,
     files_become_the_own_users,
 );
 
@@ -205,6 +207,11 @@ struct Waiting {
 
 impl Waiting {
     fn new(layout: &Layout) -> Self {
+        Self::run_by(layout, &["env"])
+    }
+
+    /// `program` executes what follows its arguments.
+    fn run_by(layout: &Layout, program: &[&str]) -> Self {
         // The first run makes the store; gc leaves it empty.
         let first = bundle(layout).with_file_name("first");
         unpack_to(layout, BOTH[1], &first).succeeds();
@@ -220,7 +227,9 @@ impl Waiting {
         fs::create_dir(store.join("staging").join(&name)).expect("create the staging directory");
         let lock = fs::File::open(store.join("staging").join(&name)).expect("open it");
         rustix::fs::flock(&lock, rustix::fs::FlockOperation::LockExclusive).expect("lock it");
-        let child = Command::new(env!("CARGO_BIN_EXE_hull-unpack"))
+        let child = Command::new(program[0])
+            .args(&program[1..])
+            .arg(env!("CARGO_BIN_EXE_hull-unpack"))
             .args(arguments(layout, BOTH[1], &bundle(layout)))
             .stdout(Stdio::null())
             .stderr(Stdio::null())
@@ -274,6 +283,17 @@ fn nothing_is_left_when_a_signal_comes() {
         assert_eq!(status.signal(), Some(signal.as_raw()));
         assert!(left(&layout).is_empty(), "{signal:?}: {:?}", left(&layout));
     }
+}
+
+/// As nohup(1) does: the bundle appears when nobody has the lock any more.
+fn a_signal_that_the_caller_ignores_changes_nothing() {
+    let layout = image(&json!({}), &layers());
+    let mut waiting = Waiting::run_by(&layout, &["sh", "-c", "trap '' HUP; exec \"$0\" \"$@\""]);
+    let pid = rustix::process::Pid::from_child(&waiting.child);
+    rustix::process::kill_process(pid, Signal::HUP).expect("kill");
+    waiting.lock = None;
+    assert!(waiting.child.wait().expect("wait").success());
+    assert_eq!(left(&layout), ["b"]);
 }
 
 fn after_sigkill_the_same_command_succeeds() {
@@ -389,7 +409,8 @@ fn a_label_that_is_an_order_is_left_out_and_told() {
 
 fn ids_are_moved_by_ranges() {
     use std::os::unix::fs::MetadataExt;
-    let layer = tar([file("root", "").owner(0, 0), file("web", "").owner(33, 34)]);
+    let disk = character("disk", 8, 0).mode(0o666);
+    let layer = tar([file("root", "").owner(0, 0), file("web", "").owner(33, 34), disk]);
     for further in BOTH {
         let layout = image(&json!({}), std::slice::from_ref(&layer));
         let maps = ["--uid-map", "0:100000:65536", "--gid-map", "0:200000:65536"];
@@ -406,6 +427,9 @@ fn ids_are_moved_by_ranges() {
         };
         assert_eq!(owner("root"), (100_000, 200_000));
         assert_eq!(owner("web"), (100_033, 200_034));
+        // A device of the host would belong to a user without privileges.
+        let disk = fs::symlink_metadata(directory.join("disk")).expect("stat");
+        assert!(disk.is_file() && disk.mode() & 0o7777 == 0, "{:o}", disk.mode());
         let mappings = &config(&bundle(&layout))["linux"]["uidMappings"];
         assert_eq!(mappings[0], json!({ "containerID": 0, "hostID": 100_000, "size": 65_536 }));
         let wrong = unpack_to(
@@ -415,6 +439,28 @@ fn ids_are_moved_by_ranges() {
         );
         wrong.fails(&["\"web\"", "user 33", "no range maps it"]);
     }
+}
+
+fn an_attribute_that_the_sandbox_refuses_is_left_out_and_told() {
+    let files = ["trusted.a", "security.other"].map(|name| file(name, "").attribute(name, "1"));
+    let layout = image(&json!({}), &[tar(files)]);
+    let has = |bundle: &Path, name: &str| {
+        let path = bundle.join("rootfs").join(name);
+        crate::tree::attributes(&path).contains_key(name)
+    };
+    let answer = unpack(&layout, &[]);
+    answer.succeeds();
+    let free = bundle(&layout).with_file_name("free");
+    unpack_to(&layout, &["--no-sandbox"], &free).succeeds();
+    for name in ["trusted.a", "security.other"] {
+        assert!(
+            answer.error.contains(&format!("attributes {name:?} are left out: ")),
+            "{}",
+            answer.error
+        );
+        assert!(!has(&bundle(&layout), name) && has(&free, name), "{name}");
+    }
+    assert!(answer.error.contains("--no-sandbox"), "{}", answer.error);
 }
 
 fn files_become_the_own_users() {

@@ -21,6 +21,7 @@ table!(;
     every_truncation_is_an_error_or_harmless,
     a_bomb_ends_at_the_limit,
     entries_end_at_the_limit,
+    directories_without_an_entry_are_counted,
     a_million_entries_are_extracted,
     a_hole_of_many_terabytes_costs_nothing,
     a_full_disk_is_an_error_with_the_entry[Root],
@@ -240,6 +241,18 @@ fn descriptions() -> Vec<Row> {
             vec![tar([description(b'g', records(&[("mtime", b"1")])), file("y", "")])],
         ),
         Row(
+            "attributes for all",
+            vec![tar([
+                description(b'g', records(&[("SCHILY.xattr.user.a", b"1")])),
+                file("y", ""),
+            ])],
+            "gives every entry the same name, size or attributes",
+            vec![tar([
+                description(b'x', records(&[("SCHILY.xattr.user.a", b"1")])),
+                file("y", ""),
+            ])],
+        ),
+        Row(
             "a block of zeros in the middle",
             vec![[open_tar([file("x", "")]), vec![0; 512], tar([file("y", "")])].concat()],
             "a block of zeros before byte",
@@ -445,6 +458,18 @@ fn entries_end_at_the_limit() {
     let error = apply_with(&Scratch::new(), &layers(), owners(), limits(3)).unwrap_err();
     assert_eq!(error.to_string(), "entry 1: more than 3 entries");
     apply_with(&Scratch::new(), &layers(), owners(), limits(4)).unwrap();
+}
+
+fn directories_without_an_entry_are_counted() {
+    let layer = tar([file("d/".repeat(100) + "f", ""), file("f", "")]);
+    let limits = |entries| Limits { entries, ..LIMITS };
+    let apply = |entries| {
+        apply_with(&Scratch::new(), std::slice::from_ref(&layer), owners(), limits(entries))
+    };
+    let error = apply(100).unwrap_err().to_string();
+    assert!(error.starts_with("entry 1: \"d/d/"), "{error}");
+    assert!(error.ends_with(": more than 100 entries"), "{error}");
+    apply(102).unwrap();
 }
 
 fn a_million_entries_are_extracted() {

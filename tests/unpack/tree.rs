@@ -97,6 +97,7 @@ pub fn extractor(root: &Path, owners: Owners) -> Extractor {
 
 pub fn extractor_with(root: &Path, owners: Owners, limits: Limits) -> Extractor {
     let options = Options { owners, whiteouts: Whiteouts::Apply, limits };
+    rustix::process::umask(rustix::fs::Mode::empty());
     Extractor::new(open(root), options).expect("give the root its attributes")
 }
 
@@ -118,9 +119,10 @@ pub fn extract_for_overlay(
     layer: &[u8],
     prefix: Prefix,
 ) -> Result<()> {
-    let lowers = below.iter().rev().map(|path| open(path)).collect();
+    let lowers = below.iter().rev().map(|path| open(path).into()).collect();
     let whiteouts = Whiteouts::Overlay { prefix, lowers };
     let options = Options { owners: owners(), whiteouts, limits: LIMITS };
+    rustix::process::umask(rustix::fs::Mode::empty());
     let mut extractor = Extractor::new(open(root), options)?;
     extractor.layer(&mut &*layer)?;
     extractor.finish().map(drop)

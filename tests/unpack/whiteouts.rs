@@ -2,10 +2,13 @@
 //! "Whiteouts". Each layer is applied with its entries in every order.
 
 use std::fs;
+use std::os::unix::fs::MetadataExt;
+
+use hull::unpack::extract::Prefix;
 
 use crate::archive::{Entry, directory, file, symlink, tar};
 use crate::case::table;
-use crate::tree::{Scratch, apply, assert_same, lines};
+use crate::tree::{Scratch, apply, assert_same, attributes, lines, stack};
 
 table!(;
     a_whiteout_removes_what_is_below,
@@ -17,6 +20,8 @@ table!(;
     a_whiteout_of_nothing_makes_nothing,
     a_whiteout_of_a_link_leaves_what_it_leads_to,
     a_directory_that_is_deeper_than_files_may_be_open_is_removed,
+    a_large_directory_that_is_emptied_has_the_time_of_its_entry,
+    a_directory_that_is_hidden_time_and_again_is_emptied_once,
 );
 
 /// The tree of a lower layer and of one above it, the same for each order of the latter's entries.
@@ -135,4 +140,34 @@ fn a_directory_that_is_deeper_than_files_may_be_open_is_removed() {
     let scratch = Scratch::new();
     let root = apply(&scratch, &layers).unwrap();
     assert_eq!(names(&root), ["x"]);
+}
+
+/// More directories than are kept open, between files that go.
+fn a_large_directory_that_is_emptied_has_the_time_of_its_entry() {
+    let sub = |at| directory(format!("d/s{at}"));
+    let lower = (0..300).flat_map(|at| [sub(at), file(format!("d/f{at}"), "")]);
+    let mut upper = vec![directory("d").pax("mtime", "7")];
+    upper.extend((0..300).map(sub));
+    upper.push(file("d/.wh..wh..opq", ""));
+    let scratch = Scratch::new();
+    let root = apply(&scratch, &[tar(lower), tar(upper)]).unwrap();
+    assert_eq!(fs::read_dir(root.join("d")).unwrap().count(), 300);
+    assert_eq!(fs::metadata(root.join("d")).unwrap().mtime(), 7);
+}
+
+/// To look at each file for each whiteout would take hours.
+fn a_directory_that_is_hidden_time_and_again_is_emptied_once() {
+    let mut upper: Vec<Entry> = (0..10_000).map(|at| file(format!("d/f{at}"), "")).collect();
+    for _ in 0..20_000 {
+        upper.extend([file("d/.wh..wh..opq", ""), file(".wh.d", "")]);
+    }
+    let layers = [tar([file("d/old", "1")]), tar(upper)];
+    let scratch = Scratch::new();
+    let root = apply(&scratch, &layers).unwrap();
+    assert!(!root.join("d/old").exists());
+    assert_eq!(fs::read_dir(root.join("d")).unwrap().count(), 10_000);
+    let scratch = Scratch::new();
+    let made = stack(&scratch, &layers, Prefix::User).unwrap();
+    assert_eq!(attributes(&made[1].join("d"))["user.overlay.opaque"], b"y");
+    assert_eq!(fs::read_dir(made[1].join("d")).unwrap().count(), 10_000);
 }

@@ -20,7 +20,7 @@ fuzz_target!(|bytes: &[u8]| {
         let open = |number: usize| -> OwnedFd {
             File::open(scratch.root(&number.to_string())).expect("open a layer").into()
         };
-        let lowers = (0..number).rev().map(open).collect();
+        let lowers = (0..number).rev().map(|layer| open(layer).into()).collect();
         let whiteouts = Whiteouts::Overlay { prefix: Prefix::User, lowers };
         let mut extractor = scratch.extractor(&number.to_string(), whiteouts);
         made += 1;

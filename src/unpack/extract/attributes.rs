@@ -18,6 +18,11 @@ pub fn is_forbidden(name: &[u8]) -> bool {
     [&b"security.selinux"[..], b"system.nfs4_acl"].contains(&name)
 }
 
+/// Whether only CAP_SYS_ADMIN of the first user namespace gives it (capabilities(7)).
+pub fn is_of_administrators(name: &[u8]) -> bool {
+    name.starts_with(b"trusted.") || name.starts_with(b"security.") && name != CAPABILITY
+}
+
 impl Prefix {
     /// The start of the names of overlayfs's attributes.
     pub fn text(self) -> &'static [u8] {

@@ -129,7 +129,9 @@ impl Tree {
         self.give_to_name(parent, name, attributes, true)
     }
 
-    /// A FIFO or a device. Without privileges a device becomes an empty file that nobody may open.
+    /// A FIFO or a device. In a bundle for a user namespace a device becomes an empty file that nobody
+    /// may open: whether it could be made or not, it would be a device of the host that belongs to a
+    /// user without privileges.
     pub fn node(
         &mut self,
         parent: &Place,
@@ -138,19 +140,16 @@ impl Tree {
         kind: SFlag,
         device: u64,
     ) -> Result<()> {
-        let mode = Mode::from_bits_truncate(attributes.mode);
-        match self.in_place(parent, name, || mknodat(parent, name, kind, mode, device))? {
-            Err(Errno::EPERM) if kind != SFlag::S_IFIFO && self.owners.is_unprivileged() => {
-                self.warn("devices are empty files: to make them needs privileges".to_owned());
-                let attributes = Attributes { mode: 0, ..attributes.clone() };
-                let file = self.new_file(parent, name, attributes.mode_of_new_file())?;
-                self.give_to_file(file.as_fd(), parent, &attributes)
-            }
-            result => {
-                result.call(|| format!("mknodat({:?}, {kind:?}, {device:#x})", shown(name)))?;
-                self.give_to_name(parent, name, attributes, false)
-            }
+        if kind != SFlag::S_IFIFO && self.owners.mappings().is_some() {
+            self.warn("devices are empty files: a user namespace has none of its own".to_owned());
+            let attributes = Attributes { mode: 0, ..attributes.clone() };
+            let file = self.new_file(parent, name, attributes.mode_of_new_file())?;
+            return self.give_to_file(file.as_fd(), parent, &attributes);
         }
+        let mode = Mode::from_bits_truncate(attributes.mode);
+        self.in_place(parent, name, || mknodat(parent, name, kind, mode, device))?
+            .call(|| format!("mknodat({:?}, {kind:?}, {device:#x})", shown(name)))?;
+        self.give_to_name(parent, name, attributes, false)
     }
 
     /// Makes something new; if something is there, that is removed, and it is made again. Nothing

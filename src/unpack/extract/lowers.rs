@@ -3,6 +3,7 @@
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
+use std::rc::Rc;
 
 use nix::errno::Errno;
 use nix::fcntl::{AtFlags, OFlag, openat, readlinkat};
@@ -24,7 +25,7 @@ pub const READ: OFlag = OFlag::O_RDONLY.union(OFlag::O_NOFOLLOW).union(OFlag::O_
 pub struct Lowers {
     pub prefix: Prefix,
     /// The topmost first.
-    pub directories: Vec<OwnedFd>,
+    pub directories: Vec<Rc<OwnedFd>>,
 }
 
 /// What layers show at a name.

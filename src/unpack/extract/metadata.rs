@@ -174,13 +174,18 @@ impl Tree {
     }
 
     /// An attribute that the filesystem does not have is left out, and so is one that needs
-    /// privileges where there are none. `user.` is of regular files and directories (xattr(7)).
+    /// privileges where there are none. `user.` is of regular files and directories (xattr(7));
+    /// `trusted.` and all of `security.` but capabilities need CAP_SYS_ADMIN, which the sandbox gives
+    /// up (capabilities(7)).
     fn forgive(&mut self, error: Error, attribute: &[u8], is_file: bool) -> Result<()> {
         let of_no_file = !is_file && attribute.starts_with(b"user.");
         let why = match error.errno() {
             Some(Errno::ENOTSUP) => "the filesystem has none of this kind",
             Some(Errno::EPERM) if of_no_file => "of what is neither a regular file nor a directory",
             Some(Errno::EPERM) if self.owners.is_unprivileged() => "it needs privileges",
+            Some(Errno::EPERM) if attributes::is_of_administrators(attribute) => {
+                "it needs CAP_SYS_ADMIN, which root has with --no-sandbox"
+            }
             _ => return Err(error),
         };
         self.warn(format!("attributes {:?} are left out: {why}", shown(attribute)));

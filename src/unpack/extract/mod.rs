@@ -5,6 +5,7 @@
 //! and no symbolic link is followed but by hand, inside the root.
 
 mod attributes;
+pub(super) mod described;
 mod directories;
 mod entry;
 pub(super) mod header;
@@ -12,7 +13,7 @@ mod link;
 pub(super) mod lowers;
 mod metadata;
 mod name;
-pub(super) mod pax;
+mod pax;
 pub(super) mod removal;
 mod sparse;
 mod tar;
@@ -21,7 +22,9 @@ mod whiteout;
 
 use std::io::BufRead;
 use std::os::fd::OwnedFd;
+use std::rc::Rc;
 
+pub(super) use self::directories::LIST;
 use self::name::{Subject, shown};
 pub use self::tar::Spent;
 use self::tar::{Entry, Reader};
@@ -50,7 +53,7 @@ pub enum Whiteouts {
         /// The directories of the layers below, the topmost first (O_PATH will do). They say what a
         /// whiteout hides, where the layer's names lead, whose attributes a directory has that the
         /// layer has no entry for, and what a hard link to a file of theirs is a link to.
-        lowers: Vec<OwnedFd>,
+        lowers: Vec<Rc<OwnedFd>>,
     },
 }
 
@@ -66,7 +69,8 @@ pub enum Prefix {
 /// What all layers of an image together may not exceed.
 #[derive(Clone, Copy, Debug)]
 pub struct Limits {
-    /// Headers of tar entries, those that only describe the next one included.
+    /// Headers of tar entries, those that only describe the next one included, and directories that
+    /// no entry is for.
     pub entries: u64,
     /// Bytes of tar.
     pub size: u64,
@@ -81,7 +85,7 @@ pub struct Extractor {
 }
 
 impl Extractor {
-    /// Takes an empty directory for the root. Sets the umask of the process to 0.
+    /// Takes an empty directory for the root. The umask of the process is to be 0.
     ///
     /// # Errors
     /// Those of the calls that give the root its first attributes: root's, mode 0755, of the epoch;
@@ -138,5 +142,6 @@ fn extract<R: BufRead>(
         Subject::Opaque => tree.hide_all(name::split(&path).0)?,
         Subject::Aufs => {}
     }
+    reader.implied(std::mem::take(&mut tree.implied))?;
     reader.copied(std::mem::take(&mut tree.copied))
 }

@@ -2,6 +2,7 @@
 //! layer.md, "Representing Changes"). Pure.
 
 use std::ffi::OsStr;
+use std::hash::{BuildHasher, DefaultHasher, Hasher, RandomState};
 use std::os::unix::ffi::OsStrExt;
 
 use crate::error::{Error, Result};
@@ -79,11 +80,39 @@ pub fn is_below(path: &[u8], directory: &[u8]) -> bool {
         || path.strip_prefix(directory).is_some_and(|rest| rest.is_empty() || rest[0] == b'/')
 }
 
-/// Each directory on the way, the path itself last, without the root.
-pub fn ancestors(path: &[u8]) -> impl Iterator<Item = &[u8]> {
-    let slashes = path.iter().enumerate().filter(|(_, byte)| **byte == b'/').map(|(at, _)| at);
-    let ends = slashes.chain((!path.is_empty()).then_some(path.len()));
-    ends.map(|end| &path[..end])
+/// Stands for a clean name in a set, in 16 bytes: names may have 4096 each.
+pub type Key = u128;
+
+/// Makes keys in a way that no image can know, so that none can make two names with the same.
+#[derive(Default)]
+pub struct Keys([RandomState; 2]);
+
+impl Keys {
+    /// The key of a name.
+    pub fn of(&self, clean: &[u8]) -> Key {
+        self.on_the_way(clean).last().unwrap_or_else(|| finish(&self.start()))
+    }
+
+    /// The key of each directory on the way, that of the path itself last, none of the root.
+    pub fn on_the_way(&self, clean: &[u8]) -> impl Iterator<Item = Key> {
+        let mut key = self.start();
+        let mut start = 0;
+        let slashes = clean.iter().enumerate().filter(|(_, byte)| **byte == b'/').map(|(at, _)| at);
+        let ends = slashes.chain((!clean.is_empty()).then_some(clean.len()));
+        ends.map(move |end| {
+            key.iter_mut().for_each(|half| half.write(&clean[start..end]));
+            start = end;
+            finish(&key)
+        })
+    }
+
+    fn start(&self) -> [DefaultHasher; 2] {
+        [self.0[0].build_hasher(), self.0[1].build_hasher()]
+    }
+}
+
+fn finish(key: &[DefaultHasher; 2]) -> Key {
+    Key::from(key[0].finish()) << 64 | Key::from(key[1].finish())
 }
 
 /// For messages.
@@ -168,11 +197,19 @@ mod tests {
     }
 
     #[test]
-    fn ancestors_start_below_the_root() {
-        let of = |path: &'static [u8]| ancestors(path).collect::<Vec<_>>();
-        assert_eq!(of(b"a/b/c"), [&b"a"[..], b"a/b", b"a/b/c"]);
-        assert_eq!(of(b"a"), [b"a"]);
-        assert!(of(b"").is_empty());
+    fn keys_are_of_names_and_of_what_is_on_the_way_to_them() {
+        let keys = Keys::default();
+        let on_the_way = |path: &'static [u8]| keys.on_the_way(path).collect::<Vec<_>>();
+        let of = |names: &[&[u8]]| names.iter().map(|name| keys.of(name)).collect::<Vec<_>>();
+        assert_eq!(on_the_way(b"a/b/c"), of(&[b"a", b"a/b", b"a/b/c"]));
+        assert_eq!(on_the_way(b"a"), of(&[b"a"]));
+        assert!(on_the_way(b"").is_empty());
+        assert_ne!(keys.of(b"a/b"), keys.of(b"ab"));
+        assert_ne!(keys.of(b"a"), Keys::default().of(b"a"));
+    }
+
+    #[test]
+    fn what_is_below_a_directory_has_its_name_and_a_slash() {
         assert!(is_below(b"a/b", b"a") && is_below(b"a", b"") && is_below(b"a", b"a"));
         assert!(!is_below(b"ab", b"a"));
     }

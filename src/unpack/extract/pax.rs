@@ -1,10 +1,16 @@
 //! The records of a pax header: "pax Extended Header" in POSIX.1, GNU's for sparse files (tar(5)),
 //! SCHILY.xattr for attributes (image-spec, layer.md, "File Attributes"). Pure.
 
+use std::collections::BTreeMap;
+
 use nix::sys::time::TimeSpec;
 
 use super::sparse::{self, Segment};
 use crate::error::{Context, Error, Result};
+
+/// The most bytes that the names of a file's attributes have, each with a NUL (XATTR_LIST_MAX in
+/// linux/limits.h): with more they could not be listed.
+const LONGEST_LIST: usize = 65536;
 
 /// What pax headers say of an entry. What they do not say, its own header says.
 #[derive(Clone, Debug, Default)]
@@ -15,8 +21,8 @@ pub struct Records {
     pub uid: Option<u32>,
     pub gid: Option<u32>,
     pub mtime: Option<TimeSpec>,
-    /// Names and values, each name once.
-    pub attributes: Vec<(Vec<u8>, Vec<u8>)>,
+    /// Names and values.
+    pub attributes: BTreeMap<Vec<u8>, Vec<u8>>,
     pub sparse: Sparse,
 }
 
@@ -38,7 +44,7 @@ impl Records {
     /// Reads the data of a pax header.
     ///
     /// # Errors
-    /// The record that is no record, or whose value is none.
+    /// The record that is no record, or whose value is none; more attributes than a file can have.
     pub fn read(&mut self, mut bytes: &[u8]) -> Result<()> {
         while !bytes.is_empty() {
             let (key, value, rest) = record(bytes)
@@ -47,6 +53,12 @@ impl Records {
                 .context(|| format!("pax record {:?}", key.escape_ascii().to_string()))?;
             bytes = rest;
         }
+        let length: usize = self.attributes.keys().map(|name| name.len() + 1).sum();
+        if length > LONGEST_LIST {
+            return Err(Error::new(format!(
+                "names of attributes of {length} bytes, of {LONGEST_LIST} at most"
+            )));
+        }
         Ok(())
     }
 
@@ -54,15 +66,17 @@ impl Records {
     pub fn is_of_one_entry(&self) -> bool {
         let sparse = &self.sparse;
         let says = self.path.is_some() || self.link.is_some() || self.size.is_some();
-        says || sparse.name.is_some() || sparse.size.is_some() || !sparse.map.is_empty()
+        says || !self.attributes.is_empty()
+            || sparse.name.is_some()
+            || sparse.size.is_some()
+            || !sparse.map.is_empty()
     }
 
     /// An empty value takes back what was said before; an attribute's value may be empty.
     fn set(&mut self, key: &[u8], value: &[u8]) -> Result<()> {
         if let Some(name) = key.strip_prefix(b"SCHILY.xattr.") {
             text(name)?;
-            self.attributes.retain(|(other, _)| other != name);
-            self.attributes.push((name.to_vec(), value.to_vec()));
+            self.attributes.insert(name.to_vec(), value.to_vec());
             return Ok(());
         }
         let said = !value.is_empty();
@@ -227,7 +241,20 @@ mod tests {
         assert_eq!(records.path.as_deref(), Some(&b"b"[..]));
         assert_eq!(records.size, None);
         records.read(b"24 SCHILY.xattr.user.a=\n").unwrap();
-        assert_eq!(records.attributes, [(b"user.a".to_vec(), Vec::new())]);
+        assert_eq!(records.attributes, BTreeMap::from([(b"user.a".to_vec(), Vec::new())]));
+    }
+
+    #[test]
+    fn a_file_has_as_many_attributes_as_can_be_listed() {
+        let header = |count: usize| -> Vec<u8> {
+            // Names of 16 bytes with their NUL; one of the names again counts once.
+            let numbers = (0..count).chain([0]);
+            let records = numbers.map(|number| format!("34 SCHILY.xattr.user.{number:010}=v\n"));
+            records.collect::<String>().into_bytes()
+        };
+        Records::default().read(&header(4096)).unwrap();
+        let error = Records::default().read(&header(4097)).unwrap_err().to_string();
+        assert_eq!(error, "names of attributes of 65552 bytes, of 65536 at most");
     }
 
     #[test]

@@ -10,9 +10,9 @@ use std::io::BufRead;
 use nix::sys::time::TimeSpec;
 
 use super::Limits;
+use super::described::{Described, Meant};
 use super::header::{BLOCK, Header};
 use super::name::shown;
-use super::pax::Records;
 use super::sparse::{Lines, Map, Old};
 use crate::error::{Call, Context, Error, Result};
 
@@ -66,22 +66,13 @@ pub struct Reader<'a, R> {
     /// Unread data of the present entry, and what fills up its last block.
     data: u64,
     padding: u64,
-    /// What global pax headers said.
-    globals: Records,
-}
-
-/// What the headers before an entry's own say of it.
-#[derive(Default)]
-struct Described {
-    pax: Option<Records>,
-    name: Option<Vec<u8>>,
-    link: Option<Vec<u8>>,
+    described: Described,
 }
 
 impl<'a, R: BufRead> Reader<'a, R> {
     pub fn new(stream: &'a mut R, limits: Limits, spent: &'a mut Spent) -> Self {
-        let globals = Records::default();
-        Self { stream, limits, spent, position: 0, data: 0, padding: 0, globals }
+        let described = Described::default();
+        Self { stream, limits, spent, position: 0, data: 0, padding: 0, described }
     }
 
     /// The next entry; what was not read of the last one's data is passed over.
@@ -90,18 +81,25 @@ impl<'a, R: BufRead> Reader<'a, R> {
     /// A header that is none, or of a kind that is not known; a limit; an end in the middle.
     pub fn next(&mut self) -> Result<Option<Entry>> {
         self.pass_over()?;
-        let mut described = Described::default();
         loop {
             let position = self.position;
             let Some(block) = self.block()? else {
-                return if described.is_empty() { Ok(None) } else { Err(ends_in_the_middle()) };
+                return if self.described.is_empty() {
+                    Ok(None)
+                } else {
+                    Err(ends_in_the_middle())
+                };
             };
             let header = Header(&block);
             if header.is_zero() {
-                return if described.is_empty() { self.end() } else { Err(ends_in_the_middle()) };
+                return if self.described.is_empty() {
+                    self.end()
+                } else {
+                    Err(ends_in_the_middle())
+                };
             }
-            self.count_entry()?;
-            let entry = self.header(&header, &mut described);
+            self.spent.add_entries(1, &self.limits)?;
+            let entry = self.header(&header);
             match entry.context(|| format!("header at byte {position}"))? {
                 Some(entry) => return Ok(Some(entry)),
                 None => self.pass_over()?,
@@ -148,6 +146,14 @@ impl<'a, R: BufRead> Reader<'a, R> {
         self.consume(length)
     }
 
+    /// So many directories were made without an entry, each of which counts as one.
+    ///
+    /// # Errors
+    /// The limit of entries.
+    pub fn implied(&mut self, count: u64) -> Result<()> {
+        self.spent.add_entries(count, &self.limits)
+    }
+
     /// Bytes were copied from a layer below, which count as those of this one do.
     ///
     /// # Errors
@@ -157,38 +163,22 @@ impl<'a, R: BufRead> Reader<'a, R> {
     }
 
     /// Takes one header: the entry, or nothing if it only describes the next one.
-    fn header(&mut self, header: &Header<'_>, described: &mut Described) -> Result<Option<Entry>> {
+    fn header(&mut self, header: &Header<'_>) -> Result<Option<Entry>> {
         header.check_sum()?;
         match header.kind() {
-            b'x' | b'X' => {
-                let mut records = self.globals.clone();
-                records.read(&self.description(header)?)?;
-                once(&mut described.pax, records)?;
+            kind if Described::is_by(kind) => {
+                let data = self.description(header)?;
+                self.described.take(kind, data)?;
             }
-            b'g' => {
-                let text = self.description(header)?;
-                self.globals.read(&text)?;
-                if self.globals.is_of_one_entry() {
-                    return Err(Error::new(
-                        "a global pax header gives every entry the same name or size",
-                    ));
-                }
-            }
-            b'L' => once(&mut described.name, self.long_name(header)?)?,
-            b'K' => once(&mut described.link, self.long_name(header)?)?,
             // The label of a volume.
             b'V' => self.expect_data(header.size()?),
-            kind => return self.entry(kind, header, std::mem::take(described)).map(Some),
+            kind => return self.entry(kind, header).map(Some),
         }
         Ok(None)
     }
 
-    fn entry(&mut self, kind: u8, header: &Header<'_>, described: Described) -> Result<Entry> {
-        let pax = described.pax.unwrap_or_else(|| self.globals.clone());
-        let path = pax.sparse.name.clone().or(pax.path);
-        let name = one_of(described.name, path)?.unwrap_or_else(|| header.name());
-        let link = one_of(described.link, pax.link)?;
-        let link = || link.unwrap_or_else(|| header.link().to_vec());
+    fn entry(&mut self, kind: u8, header: &Header<'_>) -> Result<Entry> {
+        let Meant { name, link, records: pax } = self.described.meant(header)?;
         let (uid, gid) =
             (pax.uid.map_or_else(|| header.uid(), Ok), pax.gid.map_or_else(|| header.gid(), Ok));
         let mtime =
@@ -215,8 +205,8 @@ impl<'a, R: BufRead> Reader<'a, R> {
                 Kind::File(Some(Map::new(size, segments, self.data)?))
             }
             // Whatever size these give, no data follows.
-            b'1' => Kind::Link(link()),
-            b'2' => Kind::Symlink(link()),
+            b'1' => Kind::Link(link),
+            b'2' => Kind::Symlink(link),
             b'3' => header.device().map(|(major, minor)| Kind::Character(major, minor))?,
             b'4' => header.device().map(|(major, minor)| Kind::Block(major, minor))?,
             b'5' => Kind::Directory,
@@ -235,7 +225,15 @@ impl<'a, R: BufRead> Reader<'a, R> {
             }
         };
         let (mode, uid, gid, mtime) = (header.mode()?, uid?, gid?, mtime?);
-        Ok(Entry { name, kind, mode, uid, gid, mtime, attributes: pax.attributes })
+        Ok(Entry {
+            name,
+            kind,
+            mode,
+            uid,
+            gid,
+            mtime,
+            attributes: pax.attributes.into_iter().collect(),
+        })
     }
 
     /// The map before the data of a sparse file of version 1.0.
@@ -284,12 +282,6 @@ impl<'a, R: BufRead> Reader<'a, R> {
             self.done(length)?;
         }
         Ok(text)
-    }
-
-    fn long_name(&mut self, header: &Header<'_>) -> Result<Vec<u8>> {
-        let mut name = self.description(header)?;
-        name.truncate(name.iter().position(|byte| *byte == 0).unwrap_or(name.len()));
-        Ok(name)
     }
 
     fn expect_data(&mut self, size: u64) {
@@ -356,17 +348,17 @@ impl<'a, R: BufRead> Reader<'a, R> {
         self.position += length as u64;
         self.spent.add_bytes(length as u64, &self.limits)
     }
-
-    fn count_entry(&mut self) -> Result<()> {
-        self.spent.entries += 1;
-        if self.spent.entries > self.limits.entries {
-            return Err(Error::new(format!("more than {} entries", self.limits.entries)));
-        }
-        Ok(())
-    }
 }
 
 impl Spent {
+    fn add_entries(&mut self, count: u64, limits: &Limits) -> Result<()> {
+        self.entries += count;
+        if self.entries > limits.entries {
+            return Err(Error::new(format!("more than {} entries", limits.entries)));
+        }
+        Ok(())
+    }
+
     /// Counts bytes that were read, or copied from a layer below.
     ///
     /// # Errors
@@ -377,27 +369,6 @@ impl Spent {
             return Err(Error::new(format!("more than {} bytes", limits.size)));
         }
         Ok(())
-    }
-}
-
-impl Described {
-    fn is_empty(&self) -> bool {
-        self.pax.is_none() && self.name.is_none() && self.link.is_none()
-    }
-}
-
-fn once<T>(place: &mut Option<T>, value: T) -> Result<()> {
-    match place.replace(value) {
-        None => Ok(()),
-        Some(_) => Err(Error::new("an entry that is described twice")),
-    }
-}
-
-/// Of GNU's long name and pax's: no tool writes both, and readers differ in which one counts.
-fn one_of(gnu: Option<Vec<u8>>, pax: Option<Vec<u8>>) -> Result<Option<Vec<u8>>> {
-    match (gnu, pax) {
-        (Some(_), Some(_)) => Err(Error::new("an entry with two long names")),
-        (gnu, pax) => Ok(gnu.or(pax)),
     }
 }
 

@@ -1,7 +1,8 @@
 //! The tree that is made, and the way to a name in it: through symbolic links, which are read and
 //! followed here and never by the kernel, as a container with this root would (path_resolution(7)).
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::hash_map::Entry;
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 
@@ -14,7 +15,7 @@ use super::attributes::DEFAULT_ACL;
 use super::directories::{Closing, Directories, LIST, Place};
 use super::lowers::{Found, Lowers};
 use super::metadata::{Attributes, EPOCH};
-use super::name::{self, LONGEST, join, shown};
+use super::name::{self, Key, Keys, LONGEST, join, shown};
 use super::{Options, Whiteouts, removal};
 use crate::error::{Call, Error, Result};
 use crate::unpack::owners::Owners;
@@ -30,13 +31,19 @@ pub struct Tree {
     pub owners: Owners,
     /// For the form that overlayfs reads.
     pub overlay: Option<Overlay>,
-    /// What this layer made, by clean names without symbolic links, and the directories on the way;
-    /// whether it has an entry for it. Of the first layer nothing need be known.
-    pub made: Option<HashMap<Vec<u8>, bool>>,
+    /// Of clean names without symbolic links.
+    pub keys: Keys,
+    /// What this layer made, and the directories on the way; whether it has an entry for it. Of the
+    /// first layer nothing need be known.
+    pub made: Option<HashMap<Key, bool>>,
+    /// Directories in which nothing is but what this layer made.
+    pub pruned: HashSet<Key>,
     /// User and group of this process.
     pub own: (u32, u32),
     /// Bytes that were copied from layers below.
     pub copied: u64,
+    /// Directories that were made without an entry.
+    pub implied: u64,
     pub warnings: BTreeSet<String>,
 }
 
@@ -44,7 +51,7 @@ pub struct Tree {
 pub struct Overlay {
     pub lowers: Lowers,
     /// Directories of this layer that hide those below them.
-    pub opaque: BTreeSet<Vec<u8>>,
+    pub opaque: HashSet<Key>,
 }
 
 /// What is in the way of a directory.
@@ -57,23 +64,25 @@ enum Obstacle {
 }
 
 impl Tree {
-    /// An empty tree. The umask is of the process: 0 from here on.
+    /// An empty tree.
     pub fn new(root: OwnedFd, options: Options) -> Result<Self> {
-        nix::sys::stat::umask(Mode::empty());
         let overlay = match options.whiteouts {
             Whiteouts::Apply => None,
             Whiteouts::Overlay { prefix, lowers } => Some(Overlay {
                 lowers: Lowers { prefix, directories: lowers },
-                opaque: BTreeSet::new(),
+                opaque: HashSet::new(),
             }),
         };
         let mut tree = Self {
             directories: Directories::new(root)?,
             owners: options.owners,
             overlay,
+            keys: Keys::default(),
             made: None,
+            pruned: HashSet::new(),
             own: (geteuid().as_raw(), getegid().as_raw()),
             copied: 0,
+            implied: 0,
             warnings: BTreeSet::new(),
         };
         if tree.overlay.as_ref().is_some_and(|overlay| !overlay.lowers.directories.is_empty()) {
@@ -88,6 +97,7 @@ impl Tree {
     /// A layer ends, and another one may come.
     pub fn end_layer(&mut self) -> Result<()> {
         self.made = Some(HashMap::new());
+        self.pruned.clear();
         self.directories.close()
     }
 
@@ -153,6 +163,7 @@ impl Tree {
                 Obstacle::Nothing if make || self.below_is_directory(&next)? => {
                     let attributes = self.implicit_attributes(&next)?;
                     self.make_directory(&parent, &name, attributes)?;
+                    self.implied += 1;
                     self.note(&next, false);
                 }
                 Obstacle::File if make => {
@@ -160,6 +171,7 @@ impl Tree {
                     let attributes = self.default_attributes()?;
                     let place = self.make_directory(&parent, &name, attributes)?;
                     self.hide_below(&place)?;
+                    self.implied += 1;
                     self.note(&next, false);
                 }
                 Obstacle::Nothing | Obstacle::File => return Ok(None),
@@ -194,8 +206,8 @@ impl Tree {
         let Some(overlay) = &self.overlay else {
             return Ok(Found::Nothing);
         };
-        let mut above = name::ancestors(name::split(path).0);
-        if above.any(|directory| overlay.opaque.contains(directory)) {
+        let mut above = self.keys.on_the_way(name::split(path).0);
+        if !overlay.opaque.is_empty() && above.any(|key| overlay.opaque.contains(&key)) {
             return Ok(Found::Nothing);
         }
         overlay.lowers.look(path)
@@ -264,25 +276,28 @@ impl Tree {
         // What overlayfs reads is what this layer made; only what has no entry is to be known.
         if self.overlay.is_some() {
             if has_entry {
-                made.remove(path);
+                made.remove(&self.keys.of(path));
             } else {
-                made.insert(path.to_vec(), false);
+                made.insert(self.keys.of(path), false);
             }
             return;
         }
         if has_entry {
-            made.insert(path.to_vec(), true);
+            made.insert(self.keys.of(path), true);
         }
         let mut above = if has_entry { name::split(path).0 } else { path };
-        while !above.is_empty() && !made.contains_key(above) {
-            made.insert(above.to_vec(), false);
+        while !above.is_empty() {
+            match made.entry(self.keys.of(above)) {
+                Entry::Occupied(_) => return,
+                Entry::Vacant(vacant) => vacant.insert(false),
+            };
             above = name::split(above).0;
         }
     }
 
     /// Whether this layer has no entry for a directory that it needed.
     pub fn is_implicit(&self, path: &[u8]) -> bool {
-        self.made.as_ref().is_some_and(|made| made.get(path) == Some(&false))
+        self.made.as_ref().is_some_and(|made| made.get(&self.keys.of(path)) == Some(&false))
     }
 }
 

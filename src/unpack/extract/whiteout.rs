@@ -60,16 +60,28 @@ impl Tree {
         }
     }
 
-    /// Removes what layers before this one made in a directory.
+    /// Removes what layers before this one made in a directory. Once for each: what is made there
+    /// later is of this layer.
     fn prune(&mut self, directory: Place) -> Result<()> {
+        if self.keys.on_the_way(&directory.path).any(|key| self.pruned.contains(&key)) {
+            return Ok(());
+        }
         let mut left = vec![directory.path.clone()];
         while let Some(path) = left.pop() {
+            if !self.pruned.insert(self.keys.of(&path)) {
+                continue;
+            }
             let directory = self.open(&path)?;
-            for name in names(directory.as_fd())? {
+            let (made, old): (Vec<_>, Vec<_>) = names(directory.as_fd())?
+                .into_iter()
+                .partition(|name| self.is_made(&join(&path, name)));
+            // As long as it is open: it gets its times when it is closed, as others are opened.
+            for name in old {
+                self.displace_if_there(&directory, &name)?;
+            }
+            for name in made {
                 let path = join(&path, &name);
-                if !self.is_made(&path) {
-                    self.displace_if_there(&directory, &name)?;
-                } else if let Ok(place) = self.directories.open(&path)? {
+                if let Ok(place) = self.directories.open(&path)? {
                     if self.is_implicit(&path) {
                         self.forget_below(&place)?;
                     }
@@ -81,7 +93,7 @@ impl Tree {
     }
 
     fn is_made(&self, path: &[u8]) -> bool {
-        self.made.as_ref().is_some_and(|made| made.contains_key(path))
+        self.made.as_ref().is_some_and(|made| made.contains_key(&self.keys.of(path)))
     }
 
     fn displace_if_there(&mut self, parent: &Place, name: &[u8]) -> Result<()> {
@@ -131,22 +143,33 @@ impl Tree {
         if overlay.lowers.directories.is_empty() {
             return Ok(());
         }
-        overlay.opaque.insert(directory.path.to_vec());
-        fsetxattr(directory.as_fd(), &overlay.lowers.prefix.name("opaque"), b"y")?;
+        overlay.opaque.insert(self.keys.of(&directory.path));
+        // Once for each: no whiteout is made later in what hides all.
+        let opaque = overlay.lowers.prefix.name("opaque");
+        if fgetxattr(directory.as_fd(), &opaque)?.is_some_and(|value| value == b"y") {
+            return Ok(());
+        }
+        fsetxattr(directory.as_fd(), &opaque, b"y")?;
         let mut left = vec![directory.path.clone()];
         let mut implicit = Vec::new();
         while let Some(path) = left.pop() {
             let directory = self.open(&path)?;
+            let mut others = Vec::new();
+            // As long as it is open: it gets its times when it is closed, as others are opened.
             for name in names(directory.as_fd())? {
-                let path = join(&path, &name);
+                if self.is_whiteout(&directory, &name)? {
+                    self.displace(&directory, &name)?;
+                } else {
+                    others.push(join(&path, &name));
+                }
+            }
+            for path in others {
                 if let Ok(place) = self.directories.open(&path)? {
                     if self.is_implicit(&path) {
                         self.forget_below(&place)?;
                         implicit.push(path);
                     }
                     left.push(place.path);
-                } else if self.is_whiteout(&directory, &name)? {
-                    self.displace(&directory, &name)?;
                 }
             }
         }
@@ -167,7 +190,7 @@ impl Tree {
         }
         self.directories.forget(path);
         if let Some(overlay) = &mut self.overlay {
-            overlay.opaque.remove(path);
+            overlay.opaque.remove(&self.keys.of(path));
         }
         self.note(path, true);
         Ok(true)
@@ -175,6 +198,10 @@ impl Tree {
 
     /// Overlayfs merges the roots of layers whatever their attributes say: each name there is hidden.
     fn hide_root(&mut self) -> Result<()> {
+        // Once: what is hidden stays so.
+        if !self.pruned.insert(self.keys.of(b"")) {
+            return Ok(());
+        }
         let mut hidden = BTreeSet::new();
         for layer in self.overlay.iter().flat_map(|overlay| &overlay.lowers.directories) {
             hidden.extend(names(layer.as_fd())?);

@@ -7,9 +7,10 @@ use std::os::unix::fs::FileExt;
 use std::sync::Arc;
 
 use super::blobs::Blob;
+use super::compression::Compression;
 use crate::error::{Call, Context, Error, Result};
+use crate::unpack::extract::described::{Described, Meant};
 use crate::unpack::extract::header::{BLOCK, Header};
-use crate::unpack::extract::pax::Records;
 
 /// Of an archive of images: a blob is one entry, so that this is a thousand images.
 const MAX_ENTRIES: usize = 200_000;
@@ -46,7 +47,7 @@ impl Archive {
     pub fn index(file: Arc<File>, length: u64) -> Result<Self> {
         let mut archive = Self { file, entries: HashMap::new() };
         let mut at = 0;
-        let mut next = Next::default();
+        let mut described = Described::default();
         while at + BLOCK as u64 <= length {
             let block = archive.block(at)?;
             let header = Header(&block);
@@ -58,19 +59,26 @@ impl Archive {
             }
             let place = || format!("the header at byte {at}");
             header.check_sum().context(place)?;
-            let is_of_next = matches!(header.kind(), b'x' | b'g' | b'L' | b'K');
-            let own = header.size().context(place)?;
-            let size = if is_of_next { own } else { next.records.size.unwrap_or(own) };
+            let is_description = Described::is_by(header.kind());
+            let meant = (!is_description).then(|| described.meant(&header)).transpose();
+            let meant = meant.context(place)?;
+            let size = match (header.kind(), meant.as_ref().and_then(|meant| meant.records.size)) {
+                // Whatever size links, devices, directories and FIFOs give, no data follows.
+                (b'1'..=b'6', _) => 0,
+                (_, Some(size)) => size,
+                (_, None) => header.size().context(place)?,
+            };
             let start = at + BLOCK as u64;
             let end = start.checked_add(size).filter(|end| *end <= length);
             let end = end.ok_or_else(|| {
                 Error::new(format!("{}: {size} bytes, and the archive ends before", place()))
             })?;
-            if is_of_next {
-                let data = archive.name(start, size).context(place)?;
-                next.take(header.kind(), data).context(place)?;
-            } else {
-                archive.add(&header, std::mem::take(&mut next), start, size)?;
+            match meant {
+                Some(meant) => archive.add(header.kind(), meant, start, size)?,
+                None => {
+                    let data = archive.description(start, size).context(place)?;
+                    described.take(header.kind(), data).context(place)?;
+                }
             }
             // No overflow: `end` is within the file.
             at = end.next_multiple_of(BLOCK as u64);
@@ -100,17 +108,15 @@ impl Archive {
         Err(Error::new(format!("\"{}\" is a link that leads nowhere", name.escape_ascii())))
     }
 
-    fn add(&mut self, header: &Header<'_>, next: Next, start: u64, size: u64) -> Result<()> {
-        let sparse = &next.records.sparse;
+    fn add(&mut self, kind: u8, meant: Meant, start: u64, size: u64) -> Result<()> {
+        let sparse = &meant.records.sparse;
         let is_sparse = sparse.major.is_some() || sparse.size.is_some() || !sparse.map.is_empty();
-        let name = next.records.path.or(next.name).unwrap_or_else(|| header.name());
-        let link = next.records.link.or(next.link).unwrap_or_else(|| header.link().to_vec());
-        let name = normal(&name, b"");
-        let entry = match header.kind() {
+        let name = normal(&meant.name, b"");
+        let entry = match kind {
             b'0' | 0 | b'7' if !is_sparse => Entry::File { start, size },
             // From the archive's root (pax, "linkname"), from the link's directory.
-            b'1' => Entry::Link(normal(&link, b"")),
-            b'2' => Entry::Link(normal(&link, parent(&name))),
+            b'1' => Entry::Link(normal(&meant.link, b"")),
+            b'2' => Entry::Link(normal(&meant.link, parent(&name))),
             b'5' => return Ok(()),
             _ => Entry::Other,
         };
@@ -131,39 +137,13 @@ impl Archive {
     }
 
     /// The data of a header that describes the next entry.
-    fn name(&self, start: u64, size: u64) -> Result<Vec<u8>> {
+    fn description(&self, start: u64, size: u64) -> Result<Vec<u8>> {
         if size > MAX_NAME {
             return Err(Error::new(format!("a name of {size} bytes, at most {MAX_NAME}")));
         }
         let mut data = vec![0; usize::try_from(size).unwrap_or_default()];
         self.file.read_exact_at(&mut data, start).call(|| format!("pread({size}, {start})"))?;
         Ok(data)
-    }
-}
-
-/// What headers before it say of the next entry.
-#[derive(Default)]
-struct Next {
-    records: Records,
-    name: Option<Vec<u8>>,
-    link: Option<Vec<u8>>,
-}
-
-impl Next {
-    fn take(&mut self, kind: u8, mut data: Vec<u8>) -> Result<()> {
-        let end = data.iter().position(|byte| *byte == 0).unwrap_or(data.len());
-        match kind {
-            b'x' => return self.records.read(&data),
-            b'L' | b'K' => data.truncate(end),
-            // A header for all that follow: times and comments.
-            _ => return Ok(()),
-        }
-        if kind == b'L' {
-            self.name = Some(data)
-        } else {
-            self.link = Some(data)
-        }
-        Ok(())
     }
 }
 
@@ -187,18 +167,14 @@ fn parent(name: &[u8]) -> &[u8] {
 
 /// `docker save | gzip` is common, and cannot be read in any order.
 fn refuse_compressed(block: &[u8; BLOCK]) -> Result<()> {
-    let known: [(&[u8], &str); 4] = [
-        (b"\x1f\x8b", "gunzip"),
-        (b"\x28\xb5\x2f\xfd", "unzstd"),
-        (b"\xfd7zXZ\0", "unxz"),
-        (b"BZh", "bunzip2"),
-    ];
-    match known.iter().find(|(magic, _)| block.starts_with(magic)) {
-        None => Ok(()),
-        Some((_, program)) => Err(Error::new(format!(
-            "the whole archive is compressed: {program} it first, its layers may stay compressed"
-        ))),
-    }
+    let program = match Compression::detect(block).context(|| "the whole archive")? {
+        Compression::Plain => return Ok(()),
+        Compression::Gzip => "gunzip",
+        Compression::Zstd => "unzstd",
+    };
+    Err(Error::new(format!(
+        "the whole archive is compressed: {program} it first, its layers may stay compressed"
+    )))
 }
 
 #[cfg(test)]
