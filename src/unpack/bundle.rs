@@ -5,7 +5,7 @@ use std::io::Write;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
-use nix::fcntl::{OFlag, openat};
+use nix::fcntl::{AT_FDCWD, OFlag, openat};
 use nix::sys::stat::{Mode, fchmod, fstat, mkdirat};
 use nix::unistd::{Gid, fchown};
 
@@ -13,7 +13,7 @@ use super::interrupt::Interrupt;
 use super::owners::Owners;
 use super::staging::{Other, Staging};
 use crate::error::{Call, Error, Result};
-use crate::sys::path::{open_path, sync_filesystem};
+use crate::sys::path::sync_filesystem;
 
 /// Where a bundle is to be.
 pub struct Place {
@@ -57,8 +57,9 @@ impl Place {
         let (Some(parent), Some(name)) = (path.parent(), path.file_name()) else {
             return Err(Error::new(format!("{path:?} cannot be a bundle")));
         };
-        let flags = OFlag::O_PATH | OFlag::O_DIRECTORY;
-        let above = open_path(parent.to_str().unwrap_or_default(), flags)?;
+        let flags = OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
+        let above = openat(AT_FDCWD, parent, flags, Mode::empty())
+            .call(|| format!("open({parent:?}, O_PATH|O_DIRECTORY)"))?;
         Ok(Self { parent: above, name: name.to_owned(), path: path.clone() })
     }
 }

@@ -33,7 +33,7 @@ use self::cli::{Command, Parsed, Query};
 use self::interrupt::Interrupt;
 use self::sandbox::Needs;
 use self::store::{collect, overlay};
-use crate::error::{Call, Context, Result};
+use crate::error::{Call, Context, Error, Result};
 use crate::sys::path::open_path;
 
 /// The unpacker: reads the command line, does what is asked, prints what went wrong.
@@ -50,11 +50,15 @@ pub fn main() -> ExitCode {
     match result {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            // What an image says goes to a terminal too.
-            eprintln!("error: {}", text::printable(&error.to_string()));
+            tell(&error);
             ExitCode::FAILURE
         }
     }
+}
+
+/// What an image says goes to a terminal too.
+fn tell(error: &Error) {
+    eprintln!("error: {}", text::printable(&error.to_string()));
 }
 
 fn execute(command: Command) -> Result<()> {
@@ -68,7 +72,7 @@ fn execute(command: Command) -> Result<()> {
             if let Err(error) = &result
                 && interrupt.has_come()
             {
-                eprintln!("error: {error}");
+                tell(error);
                 interrupt.end();
             }
             result
@@ -96,7 +100,7 @@ fn change(command: Command, interrupt: &Interrupt) -> Result<()> {
             overlay::mount(&bundle, interrupt).context(|| format!("mount {bundle:?}"))
         }
         Command::Umount(bundle) => {
-            overlay::umount(&bundle).map(drop).context(|| format!("umount {bundle:?}"))
+            overlay::umount(&bundle).context(|| format!("umount {bundle:?}"))
         }
         Command::Remove(bundle) => {
             overlay::remove(&bundle, interrupt).context(|| format!("rm {bundle:?}"))

@@ -6,16 +6,14 @@ use std::ffi::{OsStr, OsString};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use nix::errno::Errno;
-use nix::fcntl::{AtFlags, OFlag, openat, renameat};
+use nix::fcntl::{AtFlags, openat, renameat};
 use nix::sys::stat::{Mode, fstat, fstatat, mkdirat};
 
+use super::extract::LIST;
 use super::extract::removal::remove_directory;
 use super::interrupt::Interrupt;
 use crate::error::{Call, Context, Error, Result};
 use crate::sys::lock::try_lock;
-
-const LIST: OFlag =
-    OFlag::O_RDONLY.union(OFlag::O_DIRECTORY).union(OFlag::O_NOFOLLOW).union(OFlag::O_CLOEXEC);
 
 /// What to do when another process makes the same.
 #[derive(Clone, Copy, PartialEq, Eq)]

@@ -105,9 +105,9 @@ pub fn unpack(options: &Options, interrupt: &Interrupt) -> Result<()> {
         }
         Some(store) => {
             let (names, layers) = unpacking.share(store, &kind)?;
-            overlay::make_directories(&bundle, layers[0].as_fd(), kind.prefix)?;
-            store.enter(bundle.directory(), &path, kind.prefix, &names)?;
             let layers = Lowers { prefix: kind.prefix, directories: layers };
+            overlay::make_directories(&bundle, &layers)?;
+            store.enter(bundle.directory(), &path, kind.prefix, &names)?;
             user.resolve(|path| Ok(open_layered(&layers, path)?.map(BufReader::new)))
         }
     };
@@ -118,6 +118,9 @@ pub fn unpack(options: &Options, interrupt: &Interrupt) -> Result<()> {
     }
     // 6. The bundle appears.
     interrupt.check()?;
+    if let Some(store) = store.as_ref().filter(|_| options.sync) {
+        store.sync()?;
+    }
     bundle.publish(&unpacking.owners, options.sync)?;
     unpacking.tell();
     Ok(())
@@ -172,7 +175,7 @@ impl Unpacking<'_> {
             self.image.layers.iter().map(|layer| kind.layer(Some(&layer.chain_id))).collect();
         if names.is_empty() {
             let name = kind.layer(None);
-            let empty = store.layer_or_make(&name, self.interrupt, false, |_| Ok(()))?;
+            let empty = store.layer_or_make(&name, self.interrupt, |_| Ok(()))?;
             return Ok((vec![name], vec![Rc::new(empty)]));
         }
         let there = names.iter().map(|name| store.layer(name)).collect::<Result<Vec<_>>>()?;
@@ -190,7 +193,7 @@ impl Unpacking<'_> {
                     let mut remarks = Vec::new();
                     let made = stream.and_then(|stream| {
                         let options = self.extraction(whiteouts);
-                        store.layer_or_make(name, self.interrupt, self.options.sync, |directory| {
+                        store.layer_or_make(name, self.interrupt, |directory| {
                             let root = owned(directory)?;
                             let mut extractor = Extractor::new(root, options)?;
                             extractor.spent = spent;

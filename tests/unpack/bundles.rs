@@ -382,7 +382,7 @@ fn a_huge_passwd_is_refused() {
 }
 
 fn cve_2024_9676_a_device_as_passwd_is_refused() {
-    let zero = crate::archive::character("etc/passwd", 1, 5);
+    let zero = character("etc/passwd", 1, 5);
     for (answer, _) in with_passwd(&[zero], "web") {
         answer.fails(&["etc/passwd", "no regular file"]);
     }

@@ -1,6 +1,7 @@
 //! Layers that bundles share.
 
 use std::fs;
+use std::os::unix::fs::{PermissionsExt, chown, symlink};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
@@ -16,10 +17,15 @@ table!(Root;
     many_who_unpack_at_once_make_each_layer_once,
     gc_removes_what_no_bundle_uses_and_nothing_else,
     a_bundle_that_was_moved_keeps_its_layers,
+    gc_keeps_what_a_bundle_uses_that_it_cannot_look_at,
+    a_bundle_that_was_copied_is_entered_by_mount,
+    what_is_no_regular_file_is_no_record,
     gc_removes_what_a_killed_process_left,
     a_directory_that_is_no_store_is_left_alone,
+    a_directory_of_somebody_else_is_left_alone,
     an_overlay_of_the_layers_is_mounted,
     what_a_container_writes_goes_with_rm_and_the_layers_stay,
+    with_sync_the_store_is_on_disk_before_the_bundle_appears[Program("strace")],
     two_hundred_layers_are_mounted,
     an_unprivileged_user_mounts_in_a_user_namespace,
     a_bundle_with_a_copy_is_not_mounted_and_not_removed,
@@ -105,6 +111,70 @@ fn a_bundle_that_was_moved_keeps_its_layers() {
     assert_eq!(count(&layout), 2);
 }
 
+fn gc_keeps_what_a_bundle_uses_that_it_cannot_look_at() {
+    let layout = image(&json!({}), &layers());
+    unpack(&layout, SHARED).succeeds();
+    let record = store(&layout).join("bundles/1");
+    let text = fs::read(&record).expect("read the record");
+    // It has two names, so there is a bundle, whatever became of the text.
+    for wrong in [&b""[..], b"{", b"[]"] {
+        fs::write(&record, wrong).expect("write the record");
+        collect(&layout, &[]).fails(&["the record 1"]);
+        assert_eq!(count(&layout), 2);
+    }
+    fs::remove_file(bundle(&layout).join("layers.json")).expect("remove a name");
+    fs::write(&record, &text).expect("write the record");
+    // Its own name alone is left: the way to the bundle counts, of which nobody knows where it leads.
+    let place = bundle(&layout).parent().expect("a place").to_owned();
+    fs::rename(&place, place.with_file_name("elsewhere")).expect("move the place");
+    symlink(&place, &place).expect("make a loop");
+    collect(&layout, &[]).fails(&["the record 1", "symbolic links"]);
+    assert_eq!(count(&layout), 2);
+    // The twin: it leads nowhere.
+    fs::remove_file(&place).expect("remove the loop");
+    collect(&layout, &[]).succeeds();
+    assert_eq!(count(&layout), 0);
+}
+
+fn a_bundle_that_was_copied_is_entered_by_mount() {
+    for is_mounted in [true, false] {
+        let layout = image(&json!({}), &layers());
+        unpack(&layout, SHARED).succeeds();
+        let copy = bundle(&layout).with_file_name("copy");
+        let copied = Command::new("cp").arg("-a").args([&bundle(&layout), &copy]).status();
+        assert!(copied.expect("run cp").success());
+        if is_mounted {
+            drop(Mounted::new(&copy));
+            // And only once.
+            drop(Mounted::new(&copy));
+            assert_eq!(fs::read_dir(store(&layout).join("bundles")).expect("list").count(), 2);
+        }
+        ask("rm", &bundle(&layout)).succeeds();
+        collect(&layout, &[]).succeeds();
+        assert_eq!(count(&layout), if is_mounted { 2 } else { 0 });
+    }
+}
+
+fn what_is_no_regular_file_is_no_record() {
+    let layout = image(&json!({}), &layers());
+    unpack(&layout, SHARED).succeeds();
+    let record = bundle(&layout).join("layers.json");
+    let text = fs::read(&record).expect("read the record");
+    let refuses = |command| {
+        ask(command, &bundle(&layout)).fails(&["no bundle with shared layers"]);
+        fs::remove_file(&record).expect("remove it");
+    };
+    fs::rename(&record, record.with_file_name("other")).expect("rename the record");
+    symlink("other", &record).expect("make a link");
+    refuses("rm");
+    // To open it for reading is to wait for one who writes.
+    let made = Command::new("mkfifo").arg(&record).status();
+    assert!(made.expect("run mkfifo").success());
+    refuses("umount");
+    fs::write(&record, text).expect("write a record");
+    ask("rm", &bundle(&layout)).succeeds();
+}
+
 fn gc_removes_what_a_killed_process_left() {
     let layout = image(&json!({}), &layers());
     unpack(&layout, SHARED).succeeds();
@@ -125,6 +195,18 @@ fn a_directory_that_is_no_store_is_left_alone() {
     collect(&layout, &[]).fails(&["no store"]);
     assert_eq!(fs::read_dir(store(&layout)).expect("list").count(), 1);
     fs::remove_file(store(&layout).join("mine")).expect("remove it");
+    unpack(&layout, SHARED).succeeds();
+}
+
+fn a_directory_of_somebody_else_is_left_alone() {
+    let layout = image(&json!({}), &layers());
+    fs::create_dir(store(&layout)).expect("create a directory");
+    fs::set_permissions(store(&layout), fs::Permissions::from_mode(0o777)).expect("chmod");
+    chown(store(&layout), Some(54_321), None).expect("chown");
+    unpack(&layout, SHARED).fails(&["belongs to user 54321"]);
+    assert_eq!(fs::read_dir(store(&layout)).expect("list").count(), 0);
+    assert_eq!(fs::metadata(store(&layout)).expect("stat").permissions().mode() & 0o777, 0o777);
+    chown(store(&layout), Some(0), None).expect("chown");
     unpack(&layout, SHARED).succeeds();
 }
 
@@ -191,10 +273,35 @@ fn what_a_container_writes_goes_with_rm_and_the_layers_stay() {
     assert!(passwd.contains("web"));
 }
 
+/// Its layers may have been made by somebody who did not want that.
+fn with_sync_the_store_is_on_disk_before_the_bundle_appears() {
+    let layout = image(&json!({}), &layers());
+    unpack_to(&layout, SHARED, &bundle(&layout).with_file_name("first")).succeeds();
+    let traced = |further: &[&str]| {
+        let bundle = bundle(&layout);
+        let output = Command::new("strace")
+            .args(["-f", "-e", "trace=syncfs", env!("CARGO_BIN_EXE_hull-unpack")])
+            .args(arguments(&layout, &[SHARED, further].concat(), &bundle))
+            .output()
+            .expect("run strace");
+        assert!(output.status.success());
+        fs::remove_dir_all(&bundle).expect("remove the bundle");
+        String::from_utf8_lossy(&output.stderr).matches("syncfs(").count()
+    };
+    // The store's filesystem, then the bundle's.
+    assert_eq!([traced(&[]), traced(&["--sync"])], [0, 2]);
+}
+
 fn two_hundred_layers_are_mounted() {
     let layers: Vec<_> = (0..200).map(|number| tar([file(format!("f{number}"), "x")])).collect();
     let layout = image(&json!({}), &layers);
-    unpack(&layout, &[SHARED, &["-q"]].concat()).succeeds();
+    // Each of them is open once, and each blob.
+    let output = Command::new("sh")
+        .args(["-c", "ulimit -n 450 && exec \"$0\" \"$@\"", env!("CARGO_BIN_EXE_hull-unpack")])
+        .args(arguments(&layout, &[SHARED, &["-q"]].concat(), &bundle(&layout)))
+        .output()
+        .expect("run sh");
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     let mounted = Mounted::new(&bundle(&layout));
     assert_eq!(fs::read_dir(&mounted.0).expect("list").count(), 200);
 }
@@ -204,7 +311,7 @@ fn an_unprivileged_user_mounts_in_a_user_namespace() {
         image(&json!({}), &[tar([directory("d/"), file("d/f", "x")]), tar([file("d/.wh.f", "")])]);
     let place = bundle(&layout);
     let home = place.parent().expect("a place");
-    std::os::unix::fs::chown(home, Some(54_321), Some(54_321)).expect("chown");
+    chown(home, Some(54_321), Some(54_321)).expect("chown");
     let program = env!("CARGO_BIN_EXE_hull-unpack");
     let image = layout.path("").display().to_string();
     let script = "set -e; cd \"$1\"; \"$2\" -q --platform linux/amd64 --rootless --layout shared \

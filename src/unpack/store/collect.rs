@@ -13,8 +13,9 @@ use nix::fcntl::{openat, renameat};
 use nix::sys::stat::Mode;
 use nix::unistd::{UnlinkatFlags, unlinkat};
 
-use super::{LIST, Store};
+use super::Store;
 use crate::error::{Call, Context, Error, Result};
+use crate::unpack::extract::LIST;
 use crate::unpack::extract::removal::{names, remove_directory};
 use crate::unpack::interrupt::Interrupt;
 

@@ -20,27 +20,24 @@ pub mod record;
 
 use std::ffi::{OsStr, OsString};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use nix::errno::Errno;
-use nix::fcntl::{OFlag, openat};
+use nix::fcntl::{AT_FDCWD, OFlag, openat};
 use nix::sys::stat::{Mode, fstat, mkdirat};
 
-use super::extract::{Prefix, removal};
+use super::extract::{LIST, Prefix, removal};
 use super::image::digest::Digest;
 use super::interrupt::Interrupt;
 use super::owners::{Owners, Range};
 use super::staging::{Other, Staging};
 use crate::error::{Call, Context, Error, Result};
-use crate::sys::path::{open_directory, open_path, real_path};
+use crate::sys::path::{open_path, real_path, sync_filesystem};
 
 const MARK: &str = "hull-unpack-store";
 const LAYERS: &str = "layers";
 const STAGING: &str = "staging";
 const BUNDLES: &str = "bundles";
-
-const LIST: OFlag =
-    OFlag::O_RDONLY.union(OFlag::O_DIRECTORY).union(OFlag::O_NOFOLLOW).union(OFlag::O_CLOEXEC);
 
 /// A store that is open, and locked as long as it is.
 pub struct Store {
@@ -168,12 +165,7 @@ impl Store {
     }
 
     fn open(directory: &Path) -> Result<Self> {
-        let text = directory.to_str().ok_or_else(|| Error::new("the path is no UTF-8"))?;
-        let root = open_directory(text)?;
-        let owner = fstat(&root).call(|| "fstat()")?.st_uid;
-        if owner != nix::unistd::geteuid().as_raw() {
-            return Err(Error::new(format!("{directory:?} belongs to user {owner}")));
-        }
+        let root = open_own(directory)?;
         let lock = match openat(&root, MARK, OFlag::O_RDONLY | OFlag::O_CLOEXEC, Mode::empty()) {
             Err(Errno::ENOENT) => {
                 return Err(Error::new(format!("{directory:?} is no store: it has no {MARK}")));
@@ -199,6 +191,14 @@ impl Store {
         [self.layers.as_fd(), self.staging.as_fd(), self.bundles.as_fd()]
     }
 
+    /// Writes all of it to disk: what others made too, whoever relies on it from here on.
+    ///
+    /// # Errors
+    /// Those of syncfs(2).
+    pub fn sync(&self) -> Result<()> {
+        sync_filesystem(self.layers.as_fd())
+    }
+
     /// Opens a complete layer; `None` if the store does not have it.
     ///
     /// # Errors
@@ -222,7 +222,6 @@ impl Store {
         &self,
         name: &LayerName,
         interrupt: &Interrupt,
-        sync: bool,
         make: impl FnOnce(BorrowedFd<'_>) -> Result<()>,
     ) -> Result<OwnedFd> {
         let missing = || Error::new(format!("the layer {name} has gone again"));
@@ -233,25 +232,30 @@ impl Store {
             return Ok(layer);
         }
         make(staging.directory())?;
-        if sync {
-            crate::sys::path::sync_filesystem(staging.directory())?;
-        }
         let kind = directory(self.layers.as_fd(), &name.kind)?;
         staging.publish(kind.as_fd(), OsStr::new(&name.layer))?;
         self.layer(name)?.ok_or_else(missing)
     }
 }
 
+/// Opens a directory of this user's: in somebody else's nothing is looked for, made or changed.
+fn open_own(path: &Path) -> Result<OwnedFd> {
+    let root = openat(AT_FDCWD, path, LIST - OFlag::O_NOFOLLOW, Mode::empty())
+        .call(|| format!("open({path:?}, O_DIRECTORY)"))?;
+    let owner = fstat(&root).call(|| "fstat()")?.st_uid;
+    if owner != nix::unistd::geteuid().as_raw() {
+        return Err(Error::new(format!("{path:?} belongs to user {owner}")));
+    }
+    Ok(root)
+}
+
 /// The directories first and the mark last: what has a mark is whole.
 fn make(path: &Path) -> Result<()> {
-    let all: PathBuf = path.components().collect();
-    let text = all.to_str().ok_or_else(|| Error::new("the path is no UTF-8"))?;
-    match mkdirat(nix::fcntl::AT_FDCWD, text, Mode::S_IRWXU) {
+    match mkdirat(AT_FDCWD, path, Mode::S_IRWXU) {
         Ok(()) | Err(Errno::EEXIST) => {}
-        Err(errno) => return Err(errno).call(|| format!("mkdir({text:?}, 700)")),
+        Err(errno) => return Err(errno).call(|| format!("mkdir({path:?}, 700)")),
     }
-    let root = openat(nix::fcntl::AT_FDCWD, text, LIST - OFlag::O_NOFOLLOW, Mode::empty())
-        .call(|| format!("open({text:?}, O_DIRECTORY)"))?;
+    let root = open_own(path)?;
     let names = removal::names(root.as_fd())?;
     if names.iter().any(|name| name == MARK.as_bytes()) {
         return Ok(());
@@ -259,9 +263,9 @@ fn make(path: &Path) -> Result<()> {
     let ours = [LAYERS, STAGING, BUNDLES].map(str::as_bytes);
     if let Some(other) = names.iter().find(|name| !ours.contains(&name.as_slice())) {
         let other = String::from_utf8_lossy(other);
-        return Err(Error::new(format!("{text:?} is no store, and not empty: it has {other:?}")));
+        return Err(Error::new(format!("{path:?} is no store, and not empty: it has {other:?}")));
     }
-    nix::sys::stat::fchmod(&root, Mode::S_IRWXU).call(|| format!("fchmod({text:?}, 700)"))?;
+    nix::sys::stat::fchmod(&root, Mode::S_IRWXU).call(|| format!("fchmod({path:?}, 700)"))?;
     for name in [LAYERS, STAGING, BUNDLES] {
         directory(root.as_fd(), name)?;
     }
@@ -269,7 +273,7 @@ fn make(path: &Path) -> Result<()> {
     openat(&root, MARK, flags, Mode::S_IRUSR | Mode::S_IWUSR)
         .map(drop)
         .call(|| format!("openat({MARK:?}, O_CREAT)"))
-        .context(|| format!("make the store {text:?}"))
+        .context(|| format!("make the store {path:?}"))
 }
 
 /// Opens a directory, and makes it if it is not there.

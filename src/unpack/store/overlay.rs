@@ -5,21 +5,21 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::path::Path;
 
 use nix::errno::Errno;
-use nix::fcntl::{OFlag, openat, renameat};
+use nix::fcntl::{AT_FDCWD, AtFlags, OFlag, openat, renameat};
 use nix::mount::{MntFlags, umount2};
-use nix::sys::stat::{Mode, fchmod, fstat, futimens};
-use nix::sys::time::TimeSpec;
+use nix::sys::stat::{Mode, fchmod, fstat, fstatat, futimens};
 use nix::unistd::{Gid, Uid, fchdir, fchown};
 
 use super::Store;
 use super::record::Record;
-use crate::error::{Call, Context, Error, Result};
+use crate::error::{Call, Error, Result};
 use crate::sys::mount::{is_mount_root, mount_at};
-use crate::sys::path::open_path;
-use crate::sys::xattr::{fgetxattr, flistxattr, fsetxattr};
+use crate::sys::path::{open_path, real_path};
+use crate::sys::xattr::fsetxattr;
 use crate::unpack::bundle::{Bundle, Place, staging_name};
 use crate::unpack::config::ROOTFS;
 use crate::unpack::extract::Prefix;
+use crate::unpack::extract::lowers::Lowers;
 use crate::unpack::interrupt::Interrupt;
 use crate::unpack::staging::{Other, Staging};
 
@@ -36,26 +36,19 @@ const DIRECTORY: OFlag =
 ///
 /// # Errors
 /// Those of the calls.
-pub fn make_directories(bundle: &Bundle, top: BorrowedFd<'_>, prefix: Prefix) -> Result<()> {
+pub fn make_directories(bundle: &Bundle, layers: &Lowers) -> Result<()> {
     bundle.make_directory(ROOTFS, Mode::from_bits_truncate(0o755))?;
     bundle.make_directory(WORK, Mode::S_IRWXU)?;
     let upper = bundle.make_directory(UPPER, Mode::S_IRWXU)?;
-    let stat = fstat(top).call(|| "fstat(the topmost layer)")?;
-    let (uid, gid) = (Uid::from_raw(stat.st_uid), Gid::from_raw(stat.st_gid));
+    let top = layers.attributes_of(&layers.directories[0])?;
+    let (uid, gid) = (Uid::from_raw(top.uid), Gid::from_raw(top.gid));
     fchown(&upper, Some(uid), Some(gid)).call(|| format!("fchown({UPPER:?}, {uid}, {gid})"))?;
-    let own = match prefix {
-        Prefix::Trusted => &b"trusted.overlay."[..],
-        Prefix::User => b"user.overlay.",
-    };
-    for name in flistxattr(top)?.iter().filter(|name| !name.starts_with(own)) {
-        if let Some(value) = fgetxattr(top, name)? {
-            fsetxattr(upper.as_fd(), name, &value)?;
-        }
+    for (name, value) in &top.extended {
+        fsetxattr(upper.as_fd(), name, value)?;
     }
-    let mode = Mode::from_bits_truncate(stat.st_mode & 0o7777);
+    let mode = Mode::from_bits_truncate(top.mode);
     fchmod(&upper, mode).call(|| format!("fchmod({UPPER:?}, {mode:o})"))?;
-    let modified = TimeSpec::new(stat.st_mtime, stat.st_mtime_nsec);
-    futimens(&upper, &modified, &modified).call(|| format!("futimens({UPPER:?})"))
+    futimens(&upper, &top.mtime, &top.mtime).call(|| format!("futimens({UPPER:?})"))
 }
 
 /// Mounts the root filesystem of a bundle; one that is mounted stays as it is.
@@ -64,25 +57,41 @@ pub fn make_directories(bundle: &Bundle, top: BorrowedFd<'_>, prefix: Prefix) ->
 /// That the bundle is not of a store, or a layer is missing; those of mount(2).
 pub fn mount(bundle: &Path, interrupt: &Interrupt) -> Result<()> {
     // 1. What it is made of. The store is locked, so that gc does not take a layer away.
-    let record = Record::of_bundle(bundle)?;
+    let (directory, record) = open(bundle)?;
     let store = Store::open_existing(&record.store, interrupt)?;
-    let directory = open_path(text(bundle)?, OFlag::O_PATH | OFlag::O_DIRECTORY)?;
-    let part = |name: &str| {
-        openat(&directory, name, DIRECTORY, Mode::empty()).call(|| format!("openat({name:?})"))
-    };
-    let rootfs = part(ROOTFS)?;
+    let rootfs = part(&directory, ROOTFS)?;
     if is_mount_root(&rootfs)? {
         return Ok(());
     }
     // 2. Its layers, its own two directories.
-    let mut layers = Vec::new();
-    for name in record.layers()? {
+    let names = record.layers()?;
+    let mut layers = Vec::with_capacity(names.len());
+    for name in &names {
         let missing = || Error::new(format!("the store {:?} has no layer {name}", record.store));
-        layers.push(store.layer(&name)?.ok_or_else(missing)?);
+        layers.push(store.layer(name)?.ok_or_else(missing)?);
     }
-    let (upper, work) = (part(UPPER)?, part(WORK)?);
-    // 3. The mount.
+    let (upper, work) = (part(&directory, UPPER)?, part(&directory, WORK)?);
+    // 3. Whose layers gc is to keep: a bundle that was copied is not known yet.
+    if !store.knows(directory.as_fd(), &record)? {
+        let path = real_path(directory.as_fd())?;
+        store.enter(directory.as_fd(), Path::new(&path), record.prefix(), &names)?;
+    }
+    // 4. The mount.
     mount_overlay(rootfs.as_fd(), &layers, &upper, &work, record.prefix())
+}
+
+/// Looks a bundle up once: its path may lead elsewhere later.
+fn open(bundle: &Path) -> Result<(OwnedFd, Record)> {
+    let flags = DIRECTORY - OFlag::O_NOFOLLOW;
+    let directory = openat(AT_FDCWD, bundle, flags, Mode::empty())
+        .call(|| format!("open({bundle:?}, O_PATH|O_DIRECTORY)"))?;
+    let record = Record::of_bundle(directory.as_fd())?;
+    let none = || Error::new("it is no bundle with shared layers");
+    Ok((directory, record.ok_or_else(none)?))
+}
+
+fn part(bundle: &OwnedFd, name: &str) -> Result<OwnedFd> {
+    openat(bundle, name, DIRECTORY, Mode::empty()).call(|| format!("openat({name:?})"))
 }
 
 /// By numbers of descriptors, relative to /proc/self/fd: so 500 layers, the most that overlayfs takes,
@@ -119,51 +128,54 @@ fn mount_overlay(
     })
 }
 
-/// Unmounts the root filesystem of a bundle; whether it was mounted.
+/// Unmounts the root filesystem of a bundle, if it is mounted.
 ///
 /// # Errors
-/// That the bundle is not of a store; EBUSY while a process uses it.
-pub fn umount(bundle: &Path) -> Result<bool> {
-    Record::of_bundle(bundle)?;
-    let path = bundle.join(ROOTFS);
-    let rootfs = open_path(text(&path)?, DIRECTORY)?;
-    if !is_mount_root(&rootfs)? {
-        return Ok(false);
+/// That the bundle is not of a store; EBUSY while a process uses this mount. A container does not: it
+/// has a mount of its own, a copy of this one (mount_namespaces(7)), and goes on.
+pub fn umount(bundle: &Path) -> Result<()> {
+    umount_rootfs(&open(bundle)?.0)
+}
+
+fn umount_rootfs(bundle: &OwnedFd) -> Result<()> {
+    // Open for this question alone: an open descriptor would keep it busy.
+    if !is_mount_root(part(bundle, ROOTFS)?)? {
+        return Ok(());
     }
-    // An open descriptor would keep it busy.
-    drop(rootfs);
-    umount2(&path, MntFlags::UMOUNT_NOFOLLOW)
-        .call(|| format!("umount2({path:?}, UMOUNT_NOFOLLOW)"))?;
-    Ok(true)
+    let path = format!("/proc/self/fd/{}/{ROOTFS}", bundle.as_raw_fd());
+    umount2(path.as_str(), MntFlags::UMOUNT_NOFOLLOW)
+        .call(|| format!("umount2({path:?}, UMOUNT_NOFOLLOW)"))
 }
 
 /// Removes a bundle with what its container wrote. The layers stay for others, and for gc.
 ///
 /// # Errors
-/// That the bundle is not of a store, or is in use; those of the calls.
+/// That the bundle is not of a store, or its mount is in use; those of the calls. A container that
+/// still runs has what it writes taken away, and nothing else is removed, whatever it moves.
 pub fn remove(bundle: &Path, interrupt: &Interrupt) -> Result<()> {
-    // 1. It is a bundle of ours, and nobody uses it.
-    let record = Record::of_bundle(bundle)?;
-    umount(bundle)?;
+    // 1. It is a bundle of ours, and not mounted.
+    let (directory, record) = open(bundle)?;
+    umount_rootfs(&directory)?;
     // 2. It is gone by one rename; who is killed from here on leaves what the next run removes.
     let place = Place::of_existing(bundle)?;
     let name = staging_name(&place.name);
     let parent = place.parent.as_fd();
     let staging = Staging::claim(parent, &name, Other::Refuse, interrupt)?;
+    let meant = fstat(&directory).call(|| "fstat()")?;
+    let there = fstatat(parent, place.name.as_os_str(), AtFlags::AT_SYMLINK_NOFOLLOW)
+        .call(|| format!("fstatat({:?})", place.name))?;
+    if (meant.st_dev, meant.st_ino) != (there.st_dev, there.st_ino) {
+        return Err(Error::new("something else has taken its place"));
+    }
     renameat(parent, place.name.as_os_str(), parent, name.as_os_str())
         .call(|| format!("renameat({:?}, {name:?})", place.name))?;
-    staging.remove().context(|| format!("remove {bundle:?}"))?;
+    staging.remove()?;
     // 3. Its record; gc finds out itself where the store is gone or cannot be written.
     match Store::open_existing(&record.store, interrupt) {
         // A copy of a bundle has the record of the bundle that it was copied from.
         Ok(store) if store.living(record.record).is_ok_and(|record| record.is_none()) => {
             store.forget(record.record)
         }
-        Ok(_) => Ok(()),
-        Err(_) => Ok(()),
+        _ => Ok(()),
     }
-}
-
-fn text(path: &Path) -> Result<&str> {
-    path.to_str().ok_or_else(|| Error::new(format!("{path:?} is no UTF-8")))
 }

@@ -1,25 +1,29 @@
 //! How a store knows its bundles: `bundles/N` of the store and `layers.json` of the bundle are one
 //! file with two names (hard links). So a bundle that is moved keeps its layers, and one that is
 //! removed by whatever means gives them up. Where the bundle is on another filesystem, it has a copy,
-//! and the path where it was made counts.
+//! and the path where it was made counts. A bundle that was copied, or moved to another filesystem, is
+//! none of the store until it is mounted, which enters it again.
 
 use std::io::{Read, Write};
-use std::os::fd::{AsFd, BorrowedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
 use nix::errno::Errno;
-use nix::fcntl::{AtFlags, OFlag, openat};
-use nix::sys::stat::{Mode, fstat};
+use nix::fcntl::{AT_FDCWD, AtFlags, OFlag, openat, renameat};
+use nix::sys::stat::{FileStat, Mode, fstat};
 use nix::unistd::{UnlinkatFlags, linkat, unlinkat};
 use serde::{Deserialize, Serialize};
 
 use super::{LayerName, Store};
 use crate::error::{Call, Context, Error, Result};
+use crate::sys::path::real_path;
 use crate::unpack::extract::Prefix;
 use crate::unpack::extract::removal::names;
 
 /// The name of the file in the bundle.
 pub const FILE: &str = "layers.json";
+/// Until it is the only one.
+const NEW: &str = ".layers.json";
 /// 500 layers have names of 80 bytes.
 const LONGEST: u64 = 256 * 1024;
 
@@ -40,19 +44,15 @@ pub struct Record {
 }
 
 impl Record {
-    /// What a bundle says.
+    /// What a bundle says; `None` if it is not of a store.
     ///
     /// # Errors
-    /// That the bundle has none, and so is not of a store; those of reading.
-    pub fn of_bundle(bundle: &Path) -> Result<Self> {
-        let path = bundle.join(FILE);
-        match std::fs::File::open(&path) {
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
-                Err(Error::new(format!("{bundle:?} is no bundle with shared layers")))
-            }
-            other => parse(other.call(|| format!("open({path:?})"))?),
+    /// Those of reading it.
+    pub fn of_bundle(bundle: BorrowedFd<'_>) -> Result<Option<Self>> {
+        match open(bundle, FILE)? {
+            Some((file, _)) => parse(&read(file)?).map_err(invalid).context(|| FILE).map(Some),
+            None => Ok(None),
         }
-        .context(|| format!("{FILE:?}"))
     }
 
     /// The names of the layers, the topmost first.
@@ -70,14 +70,35 @@ impl Record {
     }
 }
 
-fn parse(file: std::fs::File) -> Result<Record> {
+fn parse(text: &[u8]) -> serde_json::Result<Record> {
+    serde_json::from_slice(text)
+}
+
+fn invalid(error: serde_json::Error) -> Error {
+    Error::new(error.to_string())
+}
+
+/// Opens a record, and nothing else that has its name: no symbolic link, and no FIFO, to open which
+/// is to wait.
+fn open(directory: BorrowedFd<'_>, name: &str) -> Result<Option<(OwnedFd, FileStat)>> {
+    let flags = OFlag::O_RDONLY | OFlag::O_NOFOLLOW | OFlag::O_NONBLOCK | OFlag::O_CLOEXEC;
+    let file = match openat(directory, name, flags, Mode::empty()) {
+        Err(Errno::ENOENT | Errno::ELOOP | Errno::ENXIO) => return Ok(None),
+        other => other.call(|| format!("openat({name:?})"))?,
+    };
+    let stat = fstat(&file).call(|| format!("fstat({name:?})"))?;
+    Ok((stat.st_mode & libc::S_IFMT == libc::S_IFREG).then_some((file, stat)))
+}
+
+fn read(file: OwnedFd) -> Result<Vec<u8>> {
     let mut text = Vec::new();
-    file.take(LONGEST).read_to_end(&mut text).call(|| "read()")?;
-    serde_json::from_slice(&text).map_err(|error| Error::new(error.to_string()))
+    std::fs::File::from(file).take(LONGEST).read_to_end(&mut text).call(|| "read()")?;
+    Ok(text)
 }
 
 impl Store {
-    /// Enters a bundle that is being made: a record in the store, and its second name in the bundle.
+    /// Enters a bundle: a record in the store, and its second name in the bundle, in the place of an
+    /// older record that is there.
     ///
     /// # Errors
     /// Those of the calls.
@@ -108,11 +129,31 @@ impl Store {
         let text = serde_json::to_string_pretty(&record).expect("a record is JSON") + "\n";
         std::fs::File::from(file).write_all(text.as_bytes()).call(|| "write(the record)")?;
         let name = number.to_string();
-        match linkat(&self.bundles, name.as_str(), directory, FILE, AtFlags::empty()) {
-            // EPERM: a filesystem without hard links.
-            Err(Errno::EXDEV | Errno::EPERM | Errno::EMLINK) => copy(directory, &text),
-            other => other.call(|| format!("linkat({name:?}, {FILE:?})")),
+        match unlinkat(directory, NEW, UnlinkatFlags::NoRemoveDir) {
+            Ok(()) | Err(Errno::ENOENT) => {}
+            Err(errno) => return Err(errno).call(|| format!("unlinkat({NEW:?})")),
         }
+        match linkat(&self.bundles, name.as_str(), directory, NEW, AtFlags::empty()) {
+            // EPERM: a filesystem without hard links.
+            Err(Errno::EXDEV | Errno::EPERM | Errno::EMLINK) => copy(directory, &text)?,
+            other => other.call(|| format!("linkat({name:?}, {NEW:?})"))?,
+        }
+        renameat(directory, NEW, directory, FILE).call(|| format!("renameat({NEW:?}, {FILE:?})"))
+    }
+
+    /// Whether it is the bundle of this record that the store knows: by its second name, or by the path.
+    ///
+    /// # Errors
+    /// Those of the calls.
+    pub fn knows(&self, bundle: BorrowedFd<'_>, record: &Record) -> Result<bool> {
+        let own = open(bundle, FILE)?;
+        let ours = open(self.bundles.as_fd(), &record.record.to_string())?;
+        let (Some((_, own)), Some((ours, stat))) = (own, ours) else { return Ok(false) };
+        if (own.st_dev, own.st_ino) == (stat.st_dev, stat.st_ino) {
+            return Ok(true);
+        }
+        let is_here = Path::new(&real_path(bundle)?) == record.bundle;
+        Ok(is_here && parse(&read(ours)?).is_ok_and(|ours| ours == *record))
     }
 
     /// The numbers of all records, in their order.
@@ -130,21 +171,30 @@ impl Store {
     /// The record of this number if its bundle exists; `None` if the bundle is gone.
     ///
     /// # Errors
-    /// Those of reading it. A record that was not written to its end is of no bundle.
+    /// Those of looking: what cannot be read is not gone. A record that was not written to its end is
+    /// of no bundle, unless it has a second name.
     pub fn living(&self, number: u64) -> Result<Option<Record>> {
-        let flags = OFlag::O_RDONLY | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
-        let file = openat(&self.bundles, number.to_string().as_str(), flags, Mode::empty());
-        let file = file.call(|| format!("openat(\"{number}\")"))?;
-        let links = fstat(&file).call(|| "fstat()")?.st_nlink;
-        let Ok(record) = parse(file.into()) else {
+        let Some((file, stat)) = open(self.bundles.as_fd(), &number.to_string())? else {
             return Ok(None);
         };
+        let text = read(file)?;
         // Its own name, and that in the bundle.
-        if links > 1 {
+        let is_linked = stat.st_nlink > 1;
+        let record = match parse(&text) {
+            Err(error) if error.is_eof() && !is_linked => return Ok(None),
+            other => other.map_err(invalid)?,
+        };
+        if is_linked {
             return Ok(Some(record));
         }
-        let is_there = Record::of_bundle(&record.bundle).is_ok_and(|copy| copy == record);
-        Ok(is_there.then_some(record))
+        let flags = OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
+        let bundle = match openat(AT_FDCWD, &record.bundle, flags, Mode::empty()) {
+            Err(Errno::ENOENT | Errno::ENOTDIR) => return Ok(None),
+            other => other.call(|| format!("open({:?}, O_PATH|O_DIRECTORY)", record.bundle))?,
+        };
+        let Some((copy, _)) = open(bundle.as_fd(), FILE)? else { return Ok(None) };
+        // One that a power cut made shorter is still a copy.
+        Ok(text.starts_with(&read(copy)?).then_some(record))
     }
 
     /// Forgets a bundle.
@@ -162,7 +212,7 @@ impl Store {
 /// For a bundle that is on another filesystem than its store.
 fn copy(directory: BorrowedFd<'_>, text: &str) -> Result<()> {
     let flags = OFlag::O_WRONLY | OFlag::O_CREAT | OFlag::O_EXCL | OFlag::O_CLOEXEC;
-    let file = openat(directory, FILE, flags, Mode::S_IRUSR | Mode::S_IWUSR);
-    let file = file.call(|| format!("openat({FILE:?}, O_CREAT|O_EXCL)"))?;
-    std::fs::File::from(file).write_all(text.as_bytes()).call(|| format!("write({FILE:?})"))
+    let file = openat(directory, NEW, flags, Mode::S_IRUSR | Mode::S_IWUSR);
+    let file = file.call(|| format!("openat({NEW:?}, O_CREAT|O_EXCL)"))?;
+    std::fs::File::from(file).write_all(text.as_bytes()).call(|| format!("write({NEW:?})"))
 }
