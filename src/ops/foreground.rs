@@ -1,4 +1,4 @@
-//! The time of a `run` in the foreground: signals go to the container, the terminal goes both
+//! The time of a `run` or `exec` in the foreground: signals go to the container, the terminal goes both
 //! ways, until init has ended. One loop, which waits for all of it and for nothing else: a
 //! container that does not read, or a user who does not, holds up neither signals nor the end.
 
@@ -21,7 +21,8 @@ const SIGPIPE: i32 = 13;
 const SIGURG: i32 = 23;
 const SIGWINCH: i32 = 28;
 
-/// From here on signals wait to be read. Init and hooks start with none blocked.
+/// From here on signals wait to be read. Init is born with all of them blocked, and blocks none when it
+/// executes the program; nor do hooks.
 ///
 /// # Errors
 /// Those of sigprocmask(2) and signalfd(2).
@@ -63,6 +64,9 @@ struct Events {
 
 /// How long a reader of the last output may take, in milliseconds, each time it reads nothing.
 const LONGEST_LAST: u16 = 1000;
+/// How much of it there can be, in bytes, and more: a pseudoterminal holds 64 KiB, and 4 KiB of them a
+/// second time (drivers/tty/tty_buffer.c, n_tty.c). What comes after is of a process that writes on.
+const MOST_LAST: usize = 96 * 1024;
 
 impl Foreground<'_> {
     /// Waits until init has ended, and returns its exit status.
@@ -150,9 +154,11 @@ impl Foreground<'_> {
     /// What the container wrote before it ended, as long as somebody reads it.
     fn show_the_last(&self, output: &mut Pending) -> Result<()> {
         let Some(master) = &self.master else { return Ok(()) };
+        let mut length = 0;
         loop {
-            if output.is_empty() {
+            if output.is_empty() && length < MOST_LAST {
                 output.fill(master.as_fd());
+                length += output.end - output.start;
             }
             if output.is_empty() {
                 return Ok(());

@@ -12,6 +12,7 @@ use serde_json::json;
 use crate::bundle::Bundle;
 use crate::call;
 use crate::case::table;
+use crate::exec::{run, waiting};
 
 table!(Root, Busybox;
     the_console_socket_receives_the_terminal,
@@ -35,6 +36,7 @@ table!(Root, Busybox;
     run_in_the_foreground_leaves_line_feeds_as_they_are,
     run_in_the_foreground_makes_the_callers_terminal_raw_and_restores_it[Program("setsid")],
     run_in_the_foreground_takes_over_the_size_and_its_changes[Program("setsid")],
+    output_that_does_not_end_is_not_waited_for[Hull("runc 1.1.5 waits for it")],
 );
 
 /// A socket that waits for a terminal.
@@ -328,4 +330,13 @@ fn run_in_the_foreground_takes_over_the_size_and_its_changes() {
     rustix::termios::tcsetwinsize(&own, size).expect("resize");
     assert!(read_until(&own, "END\n").contains("44 55\n"));
     let _ = run.finish().ok();
+}
+
+// The program has ended, and another one goes on writing to its terminal.
+fn output_that_does_not_end_is_not_waited_for() {
+    let bundle = waiting();
+    run(&bundle);
+    let script = "trap '' HUP; (while :; do echo more; done) & exit 3";
+    let output = bundle.exec_script(&["-t"], script).exits(3);
+    assert!(output.stdout.contains("more"), "{output}");
 }
