@@ -1,11 +1,18 @@
 //! What /proc tells of a process: proc_pid_stat(5), proc_pid_status(5), proc_pid_cmdline(5).
 
+use std::fs::File;
+use std::io::Read;
+
 use nix::errno::Errno;
 use nix::unistd::{SysconfVar, sysconf};
 
 use crate::error::{Call, Error, Result};
 use crate::ops::state::owner_name;
 use crate::sys::clock;
+
+/// How much of a file is read, in bytes. A command line is as long as its process wants it to be
+/// (prctl(2), PR_SET_MM_MAP), execve(2) takes at least this.
+const LONGEST: u64 = 128 * 1024;
 
 /// A process. The names are those of proc_pid_stat(5).
 #[derive(Debug, Default, PartialEq)]
@@ -104,8 +111,9 @@ impl Process {
         let mut texts = Vec::new();
         for name in ["stat", "status", "cmdline"] {
             let path = format!("/proc/{pid}/{name}");
-            match std::fs::read(&path) {
-                Ok(text) => texts.push(text),
+            let mut text = Vec::new();
+            match File::open(&path).and_then(|file| file.take(LONGEST).read_to_end(&mut text)) {
+                Ok(_) => texts.push(text),
                 Err(error)
                     if [Some(Errno::ENOENT as i32), Some(Errno::ESRCH as i32)]
                         .contains(&error.raw_os_error()) =>
