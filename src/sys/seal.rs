@@ -23,8 +23,7 @@ use crate::error::{Call, Error, Result};
 /// That neither a read-only mount nor a sealed copy of the executable could be made.
 pub fn seal_executable() -> Result<()> {
     let own = open_path("/proc/self/exe", OFlag::O_PATH)?;
-    let flags = fstatvfs(&own).call(|| "fstatvfs(\"/proc/self/exe\")")?.flags();
-    if flags.contains(FsFlags::ST_RDONLY) && was_executed_by_descriptor() || is_sealed() {
+    if was_executed_by_descriptor() && (is_read_only(&own)? || is_sealed()) {
         return Ok(());
     }
     let sealed = match read_only_clone(&own) {
@@ -49,7 +48,9 @@ pub fn seal_executable() -> Result<()> {
 }
 
 /// A read-only mount that somebody made can be made writable by him; ours cannot. The kernel gives
-/// a program that was executed by a descriptor the name "/dev/fd/N" (execveat(2)).
+/// a program that was executed by a descriptor the name "/dev/fd/N" (execveat(2)). Nobody has executed
+/// this one so but itself, on most hosts: for the first time it is the only thing to be asked, and
+/// without a system call.
 fn was_executed_by_descriptor() -> bool {
     // SAFETY: AT_EXECFN is the address of a C string on our own stack, or 0.
     let name = unsafe { libc::getauxval(libc::AT_EXECFN) } as *const libc::c_char;
@@ -86,6 +87,11 @@ fn sealed_copy() -> Result<OwnedFd> {
     std::io::copy(&mut from, &mut to).call(|| "copy the executable to a memfd")?;
     fcntl(&to, FcntlArg::F_ADD_SEALS(SEALS)).call(|| "fcntl(F_ADD_SEALS)")?;
     Ok(to.into())
+}
+
+fn is_read_only(own: &OwnedFd) -> Result<bool> {
+    let flags = fstatvfs(own).call(|| "fstatvfs(\"/proc/self/exe\")")?.flags();
+    Ok(flags.contains(FsFlags::ST_RDONLY))
 }
 
 fn is_sealed() -> bool {
