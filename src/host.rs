@@ -13,7 +13,7 @@ use crate::plan::seccomp::FLAGS;
 use crate::plan::seccomp::flag::{NEW_LISTENER, WAIT_KILLABLE_RECV};
 use crate::spec::config::Spec;
 use crate::sys::mount::filesystem_magic;
-use crate::sys::path::open_directory;
+use crate::sys::path::{kind_of, open_directory};
 use crate::sys::{filter, ids};
 
 /// CGROUP2_SUPER_MAGIC (statfs(2)).
@@ -264,7 +264,7 @@ fn rootfs(spec: &Spec, bundle: &str) -> std::result::Result<String, String> {
     }
     let stat =
         lstat(path.as_str()).map_err(|errno| format!("lstat({path:?}): {}", errno.desc()))?;
-    let kind = SFlag::from_bits_truncate(stat.st_mode) & SFlag::S_IFMT;
+    let kind = kind_of(&stat);
     if kind == SFlag::S_IFLNK {
         return Err(format!("{path:?} is a symbolic link, must be a directory"));
     }

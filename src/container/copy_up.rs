@@ -14,6 +14,7 @@ use nix::sys::time::TimeSpec;
 use nix::unistd::{Gid, Uid, fchownat, symlinkat};
 
 use crate::error::{Call, Error, Result};
+use crate::sys::path::kind_of;
 
 /// As deep as a path can name things (PATH_MAX): whoever nests deeper wants to exhaust us.
 const DEEPEST: usize = 2048;
@@ -52,7 +53,7 @@ fn copy_entry(from: BorrowedFd<'_>, to: BorrowedFd<'_>, name: &CStr, depth: usiz
     let stat =
         fstatat(from, name, AtFlags::AT_SYMLINK_NOFOLLOW).call(|| format!("stat({name:?})"))?;
     let private = Mode::S_IRWXU;
-    match SFlag::from_bits_truncate(stat.st_mode) & SFlag::S_IFMT {
+    match kind_of(&stat) {
         SFlag::S_IFDIR => {
             mkdirat(to, name, private).call(|| format!("mkdir({name:?})"))?;
             let flags = nofollow | OFlag::O_RDONLY | OFlag::O_DIRECTORY;
@@ -88,7 +89,7 @@ fn keep_attributes(directory: BorrowedFd<'_>, name: &CStr, stat: &FileStat) -> R
     fchownat(directory, name, Some(uid), Some(gid), AtFlags::AT_SYMLINK_NOFOLLOW)
         .call(|| format!("chown({name:?})"))?;
     let mode = Mode::from_bits_truncate(stat.st_mode & 0o7777);
-    if SFlag::from_bits_truncate(stat.st_mode) & SFlag::S_IFMT != SFlag::S_IFLNK {
+    if kind_of(stat) != SFlag::S_IFLNK {
         // Nobody else can exchange the name: the tmpfs is not mounted yet.
         fchmodat(directory, name, mode, FchmodatFlags::FollowSymlink)
             .call(|| format!("chmod({name:?})"))?;

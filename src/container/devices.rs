@@ -11,7 +11,7 @@ use nix::unistd::{Gid, Uid, UnlinkatFlags, fchownat, symlinkat, unlinkat};
 use crate::error::{Call, Context, Error, Result};
 use crate::plan::devices::{Devices, LINKS, Node};
 use crate::sys::mount::{clone_fd, move_mount};
-use crate::sys::path::{InRoot, Leaf, open_path};
+use crate::sys::path::{InRoot, Leaf, kind_of, open_path};
 
 /// Fills /dev.
 ///
@@ -87,7 +87,7 @@ fn make_node(root: &InRoot, dev: BorrowedFd<'_>, node: &Node) -> Result<()> {
 fn bind_node(directory: BorrowedFd<'_>, name: &str, node: &Node, device: u64) -> Result<()> {
     let file = open_path(&node.path, OFlag::O_PATH | OFlag::O_NOFOLLOW)?;
     let stat = fstat(&file).call(|| format!("fstat({:?})", node.path))?;
-    let kind = SFlag::from_bits_truncate(stat.st_mode) & SFlag::S_IFMT;
+    let kind = kind_of(&stat);
     if kind != node.kind || stat.st_rdev != device {
         let Node { path, major, minor, .. } = node;
         return Err(Error::new(format!("{path:?} of the host is not {major}:{minor}")));
@@ -107,7 +107,7 @@ fn bind_node(directory: BorrowedFd<'_>, name: &str, node: &Node, device: u64) ->
 fn check_existing(directory: BorrowedFd<'_>, name: &str, node: &Node, device: u64) -> Result<()> {
     let stat: FileStat = fstatat(directory, name, AtFlags::AT_SYMLINK_NOFOLLOW)
         .call(|| format!("stat({name:?})"))?;
-    let kind = SFlag::from_bits_truncate(stat.st_mode) & SFlag::S_IFMT;
+    let kind = kind_of(&stat);
     if kind == node.kind && (kind == SFlag::S_IFIFO || stat.st_rdev == device) {
         return Ok(());
     }

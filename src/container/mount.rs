@@ -18,7 +18,7 @@ use crate::sys::mount::{
     FilesystemContext, LONGEST_OPTION, MountAttr, clone_path, filesystem_magic, fsopen, fspick,
     mount_at, mount_setattr, move_mount,
 };
-use crate::sys::path::{InRoot, Leaf};
+use crate::sys::path::{InRoot, Leaf, kind_of};
 use crate::sys::proc::PROC_MAGIC;
 
 /// Mounts of the runtime namespace, cloned by the runtime: the root of a user namespace need not be
@@ -205,8 +205,7 @@ fn mode_of_directory(root: &InRoot, path: &str) -> Result<Option<u32>> {
 }
 
 fn leaf_of(file: BorrowedFd<'_>) -> Result<Leaf> {
-    let mode = fstat(file).call(|| "fstat()")?.st_mode;
-    let kind = SFlag::from_bits_truncate(mode) & SFlag::S_IFMT;
+    let kind = kind_of(&fstat(file).call(|| "fstat()")?);
     Ok(if kind == SFlag::S_IFDIR { Leaf::Directory } else { Leaf::File })
 }
 

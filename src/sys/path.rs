@@ -11,7 +11,7 @@ use std::os::unix::ffi::OsStrExt;
 use nix::NixPath;
 use nix::errno::Errno;
 use nix::fcntl::{AT_FDCWD, OFlag, OpenHow, ResolveFlag, openat, openat2, readlinkat};
-use nix::sys::stat::{Mode, SFlag, fstat, mkdirat};
+use nix::sys::stat::{FileStat, Mode, SFlag, fstat, mkdirat};
 
 use crate::error::{Call, Error, Result};
 
@@ -34,6 +34,12 @@ pub enum Leaf {
     Directory,
     /// An empty file.
     File,
+}
+
+/// Which kind of file it is: one of S_IFREG, S_IFDIR and so on (inode(7)).
+#[must_use]
+pub fn kind_of(stat: &FileStat) -> SFlag {
+    SFlag::from_bits_truncate(stat.st_mode) & SFlag::S_IFMT
 }
 
 /// Opens with openat2(2), again while a rename races it.
@@ -112,8 +118,8 @@ impl InRoot {
             let here = way.last().map_or(self.as_fd(), AsFd::as_fd);
             let next = step(here, &name, if is_leaf { leaf } else { Leaf::Directory })
                 .map_err(|error| error.context(format!("make {path:?} in the rootfs")))?;
-            let kind = fstat(&next).call(|| format!("fstat({name:?})"))?.st_mode;
-            if SFlag::from_bits_truncate(kind) & SFlag::S_IFMT != SFlag::S_IFLNK {
+            let stat = fstat(&next).call(|| format!("fstat({name:?})"))?;
+            if kind_of(&stat) != SFlag::S_IFLNK {
                 way.push(next);
                 continue;
             }

@@ -9,8 +9,6 @@ use nix::sys::signal::{SigSet, SigmaskHow, Signal, sigprocmask};
 
 use crate::error::{Call, Error, Result};
 
-/// New time namespace. Not for clone3 here: the offsets must be written before anyone is in it.
-pub const CLONE_NEWTIME: u64 = 0x80;
 const CLONE_PARENT: u64 = 0x8000;
 const CLONE_PIDFD: u64 = 0x1000;
 const CLONE_INTO_CGROUP: u64 = 0x2_0000_0000;

@@ -3,13 +3,14 @@
 
 use std::path::Path;
 
+use super::stats::value_of;
+
 /// What to say of it, with the limit; `None` if no process was ended so.
 #[must_use]
 pub fn story(directory: &str) -> Option<String> {
     let read = |file: &str| std::fs::read_to_string(Path::new(directory).join(file)).ok();
     let events = read("memory.events")?;
-    let kills = events.lines().find_map(|line| line.strip_prefix("oom_kill "))?;
-    if kills == "0" {
+    if value_of(&events, "oom_kill") == 0 {
         return None;
     }
     let limit = read("memory.max").unwrap_or_default();

@@ -13,6 +13,7 @@ use super::lowers::{Found, READ, attributes_of_stat};
 use super::name::{self, Subject, join, shown};
 use super::tree::Tree;
 use crate::error::{Call, Error, Result};
+use crate::sys::path::kind_of;
 
 impl Tree {
     /// Gives a name to what has another one, which is not yet clean. A symbolic link is not
@@ -88,7 +89,7 @@ impl Tree {
     /// Extended attributes are those of regular files; a device's could only be read by opening it.
     fn copy_file(&mut self, below: &OwnedFd, directory: &Place, name: &[u8]) -> Result<()> {
         let stat = stat_of(below, name)?;
-        let kind = SFlag::from_bits_truncate(stat.st_mode) & SFlag::S_IFMT;
+        let kind = kind_of(&stat);
         if kind != SFlag::S_IFREG {
             return self.node(directory, name, &attributes_of_stat(&stat), kind, stat.st_rdev);
         }
