@@ -68,11 +68,18 @@ pub fn map_ids(
     mounts: &[Mount],
     user: impl Fn(Option<&User>) -> Result<OwnedFd>,
 ) -> Result<()> {
+    // A namespace costs a process: mounts that follow one another mostly have the same ids.
+    let mut last: Option<(Option<&User>, OwnedFd)> = None;
     for (source, mount) in opened.sources.iter().zip(mounts) {
         let (Some(source), Some(idmap)) = (source, &mount.idmap) else { continue };
-        user(idmap.ids.as_ref())
-            .and_then(|user| sys::mount::map_ids(source.as_fd(), user.as_fd(), idmap.recursive))
+        let ids = idmap.ids.as_ref();
+        let namespace = match last.take().filter(|(of, _)| *of == ids) {
+            Some((_, namespace)) => namespace,
+            None => user(ids).context(|| place(mount))?,
+        };
+        sys::mount::map_ids(source.as_fd(), namespace.as_fd(), idmap.recursive)
             .context(|| place(mount))?;
+        last = Some((ids, namespace));
     }
     Ok(())
 }
