@@ -11,7 +11,7 @@ use crate::container::{cgroup, hooks};
 use crate::error::{Error, Result};
 use crate::lifecycle::{Operation, Status, check};
 use crate::log::Level;
-use crate::state::{Container, LONGEST_WAIT, Record, Root, check_id};
+use crate::state::{Container, Record, Root, check_id};
 use crate::sys::proc::process_stat;
 use crate::sys::process::{pidfd_open, pidfd_send_signal, wait_ended};
 
@@ -41,16 +41,15 @@ pub fn delete(global: &Global, id: &str, force: bool) -> Result<()> {
         }
     }
     // One at a time: what is removed by its name must still be this container's.
-    if !container.directory.lock(LONGEST_WAIT)? {
-        return Err(Error::new("another operation on this container is at work"));
+    container.directory.lock()?;
+    if !container.directory.is_current()? {
+        return if force { Ok(()) } else { Err(Error::new("container does not exist")) };
     }
-    if !force {
-        if !container.directory.is_current()? {
-            return Err(Error::new("container does not exist"));
-        }
-        check(operation, container.status()?, id).map_err(Error::new)?;
-        end_processes(&container.record)?;
-    }
+    // Its creator may have had the lock, and have finished.
+    let record = container.directory.read()?;
+    let container = Container { record, is_creating: false, ..container };
+    check(operation, container.status()?, id).map_err(Error::new)?;
+    end_processes(&container.record)?;
     remove(global, &container)
 }
 
@@ -102,7 +101,7 @@ pub fn remove(global: &Global, container: &Container) -> Result<()> {
         return Ok(());
     }
     if let Some(cgroup) = &container.record.cgroup {
-        cgroup::remove(cgroup)?;
+        cgroup::remove(cgroup, container.record.may_have_left())?;
     }
     container.directory.remove()?;
     // config.md, "Poststop": a warning, and the container is deleted all the same.

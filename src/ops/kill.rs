@@ -6,7 +6,7 @@ use super::Global;
 use super::start::find;
 use crate::container::cgroup;
 use crate::error::{Error, Result};
-use crate::lifecycle::{Operation, check};
+use crate::lifecycle::{Operation, Status, check};
 use crate::state::{Container, check_id};
 use crate::sys::process::{pidfd_open, pidfd_send_signal};
 
@@ -20,24 +20,34 @@ pub fn kill(global: &Global, id: &str, signal: &str, all: bool) -> Result<()> {
     let signal = parse_signal(signal)?;
     check_id(id)?;
     let container = find(global, id)?;
-    let allowed = check(Operation::Kill, container.status()?, id).map_err(Error::new);
-    let group = container.record.cgroup.as_ref().map(|cgroup| cgroup.directory.as_str());
-    if let (true, Some(group)) = (all, group) {
-        return if signal == SIGKILL { cgroup::kill(group) } else { cgroup::signal(group, signal) };
-    }
-    // With `all`, a container without processes has got the signal everywhere (runc).
-    if all && allowed.is_err() {
-        return Ok(());
+    let status = container.status()?;
+    let allowed = check(Operation::Kill, status, id).map_err(Error::new);
+    let shares_pids = !container.record.own_pid_namespace;
+    let group = container.record.cgroup.as_ref().filter(|cgroup| {
+        status != Status::Stopped || container.record.may_have_left() && cgroup::is_current(cgroup)
+    });
+    let group = group.map(|cgroup| cgroup.directory.as_str());
+    match (all, group) {
+        (true, Some(group)) if signal != SIGKILL => {
+            let _lock = container.directory.lock_cgroup()?;
+            return cgroup::signal(group, signal);
+        }
+        (true, Some(group)) => return cgroup::kill(group),
+        // A container without processes has got the signal everywhere (runc).
+        (true, None) if allowed.is_err() => return Ok(()),
+        // Its other processes outlive init, and nothing else ends them.
+        (false, Some(group)) if signal == SIGKILL && shares_pids => {
+            if allowed.is_ok() {
+                send(&container, signal)?;
+            } else if cgroup::list(group)?.is_empty() {
+                return allowed;
+            }
+            return cgroup::kill(group);
+        }
+        _ => {}
     }
     allowed?;
-    send(&container, signal)?;
-    match group {
-        // Its other processes would outlive init: nothing else ends them.
-        Some(group) if signal == SIGKILL && !container.record.own_pid_namespace => {
-            cgroup::kill(group)
-        }
-        _ => Ok(()),
-    }
+    send(&container, signal)
 }
 
 fn send(container: &Container, signal: i32) -> Result<()> {

@@ -16,6 +16,7 @@ pub fn pause(global: &Global, id: &str) -> Result<()> {
     check_id(id)?;
     let container = find(global, id)?;
     check(Operation::Pause, container.status()?, id).map_err(Error::new)?;
+    let _lock = container.directory.lock_cgroup()?;
     freeze(&own_cgroup(&container)?.directory)
 }
 

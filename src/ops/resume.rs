@@ -16,5 +16,6 @@ pub fn resume(global: &Global, id: &str) -> Result<()> {
     check_id(id)?;
     let container = find(global, id)?;
     check(Operation::Resume, container.status()?, id).map_err(Error::new)?;
+    let _lock = container.directory.lock_cgroup()?;
     thaw(&own_cgroup(&container)?.directory)
 }

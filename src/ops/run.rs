@@ -9,7 +9,7 @@ use super::foreground::{Foreground, block_signals};
 use super::start::run_poststart;
 use crate::error::Result;
 use crate::log::Level;
-use crate::state::{Container, LONGEST_WAIT};
+use crate::state::Container;
 use crate::sync::FromInit;
 use crate::sys::process::become_subreaper;
 
@@ -43,7 +43,7 @@ pub fn run(global: &Global, options: &Options, how: RunOptions) -> Result<u8> {
     };
     let created = build(global, options, given, Start::Now { foreground })?;
     let Created { directory, record, init, channel, master, relay } = created;
-    let container = Container { directory, record };
+    let container = Container { directory, record, is_creating: false };
     let started = match channel.receive() {
         Ok(FromInit::Failed(error)) | Err(error) => Err(error),
         // The end of the connection: the program was executed.
@@ -73,6 +73,6 @@ pub fn run(global: &Global, options: &Options, how: RunOptions) -> Result<u8> {
 fn unmake(global: &Global, container: &Container) -> Result<()> {
     end_processes(&container.record)?;
     // A `delete` at the same time does the same.
-    container.directory.lock(LONGEST_WAIT)?;
+    container.directory.lock()?;
     remove(global, container)
 }

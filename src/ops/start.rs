@@ -9,7 +9,7 @@ use crate::container::{cgroup, hooks, notify};
 use crate::error::{Error, Result};
 use crate::lifecycle::{Operation, Status, check};
 use crate::state::fifo::{self, Outcome};
-use crate::state::{Container, LONGEST_WAIT, Record, Root, check_id};
+use crate::state::{Container, Record, Root, check_id};
 use crate::sys::process::{pidfd_open, wait_ended};
 
 /// Executes the program of a container that was created. Returns when it was executed.
@@ -22,9 +22,7 @@ pub fn start(global: &Global, id: &str) -> Result<()> {
     check(Operation::Start, container.status()?, id).map_err(Error::new)?;
     // One at a time: the second one finds another status. Who has the lock for longer is no `start`
     // of a container that was created.
-    if !container.directory.lock(LONGEST_WAIT)? {
-        return Err(Error::new("another operation on this container is at work"));
-    }
+    container.directory.lock()?;
     check(Operation::Start, container.status()?, id).map_err(Error::new)?;
     if !container.record.has_process {
         return Err(Error::new("config.json: /process: missing, there is no program to start"));

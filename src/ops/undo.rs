@@ -115,7 +115,7 @@ impl Drop for Undo {
         // Somebody may have deleted the container meanwhile, by force, and made another one.
         if directory.is_current().unwrap_or(false) {
             if let Some(cgroup) = &self.record.cgroup {
-                cgroup::remove(cgroup).ok();
+                cgroup::remove(cgroup, self.record.may_have_left()).ok();
             }
             directory.remove().ok();
         }

@@ -17,8 +17,7 @@ use crate::log::Level;
 use crate::plan::cgroup::Cgroup;
 use crate::plan::update;
 use crate::spec::resources::Resources;
-use crate::state::{LONGEST_WAIT, check_id};
-use crate::sys::lock::lock;
+use crate::state::check_id;
 use crate::sys::path::open_path;
 
 /// Where the new limits are.
@@ -49,9 +48,7 @@ pub fn update(global: &Global, id: &str, from: From) -> Result<()> {
 
     let cgroup = open_path(&directory, OFlag::O_RDONLY | OFlag::O_DIRECTORY)?;
     // Two updates at once would write back what the other one has just written.
-    if !lock(cgroup.as_fd(), LONGEST_WAIT)? {
-        return Err(Error::new("another operation on this container is at work"));
-    }
+    let _lock = container.directory.lock_cgroup()?;
     let now = change::now(cgroup.as_fd())?;
     let planned = update::plan(from, &now, &host::controllers(mount, true));
     let (plan, warnings) = planned.map_err(|error| match document {

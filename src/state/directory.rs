@@ -6,7 +6,7 @@
 
 use std::fs::File;
 use std::io::Read;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::fs::{DirBuilderExt, MetadataExt};
 
 use nix::errno::Errno;
@@ -15,14 +15,16 @@ use nix::sys::stat::{Mode, fstat, fstatat, mkdirat};
 use nix::unistd::{UnlinkatFlags, unlinkat};
 
 use super::fifo::FIFO;
-use super::{Container, LONGEST_WAIT, Record};
+use super::{Container, Record};
 use crate::error::{Call, Context, Error, Result};
-use crate::sys::lock::{lock, unlock};
+use crate::sys::lock::{is_unlocked, lock, unlock};
 use crate::sys::path::open_directory;
 
 const RECORD: &str = "state.json";
 const NEW_RECORD: &str = "state.json.new";
 const CONFIG: &str = "config.json";
+/// How long another operation on a container may take, in seconds.
+const LONGEST_WAIT: u32 = 10;
 /// The directory of the socket for sd_notify(3).
 pub const NOTIFY: &str = "notify";
 const NOTIFY_SOCKET: &str = "notify/notify.sock";
@@ -102,9 +104,7 @@ impl Root {
         }
         let directory = self.directory(id)?;
         // Whoever has it only looks, and gives it back at once.
-        if !directory.lock(LONGEST_WAIT)? {
-            return Err(Error::new("another operation on this container is at work"));
-        }
+        directory.lock()?;
         Ok(directory)
     }
 
@@ -130,8 +130,13 @@ impl Root {
             }
             other => other?,
         };
-        let record = directory.read()?;
-        Ok(Container { directory, record })
+        let mut record = directory.read()?;
+        let is_creating = record.pid == 0 && !is_unlocked(directory.as_fd())?;
+        if record.pid == 0 && !is_creating {
+            // Its creator may have recorded it since, and gone.
+            record = directory.read()?;
+        }
+        Ok(Container { directory, record, is_creating })
     }
 
     /// The ids of all containers, sorted, each with the user who owns it.
@@ -154,8 +159,19 @@ impl Root {
     }
 }
 
+fn lock_within(file: BorrowedFd<'_>) -> Result<()> {
+    if lock(file, LONGEST_WAIT)? {
+        return Ok(());
+    }
+    Err(Error::new("another operation on this container is at work"))
+}
+
 impl Directory {
-    fn read(&self) -> Result<Record> {
+    /// What is remembered now.
+    ///
+    /// # Errors
+    /// That it cannot be read.
+    pub fn read(&self) -> Result<Record> {
         let path = || format!("{}/{RECORD}", self.path);
         let flags = OFlag::O_RDONLY | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
         match openat(&self.fd, RECORD, flags, Mode::empty()) {
@@ -233,13 +249,25 @@ impl Directory {
         }
     }
 
-    /// Locks the directory against a `create` or `delete` at the same time; waits for it at most so
-    /// many seconds. Whether it is locked now.
+    /// Locks the directory against a `create`, `start` or `delete` at the same time, for which it
+    /// waits at most ten seconds.
     ///
     /// # Errors
-    /// Those of flock(2).
-    pub fn lock(&self, seconds: u32) -> Result<bool> {
-        lock(self.as_fd(), seconds)
+    /// "another operation on this container is at work"; those of flock(2).
+    pub fn lock(&self) -> Result<()> {
+        lock_within(self.as_fd())
+    }
+
+    /// Locks the record of a container that was created, against another operation that changes its
+    /// cgroup; waits as [`Directory::lock`], which a `start` may hold as long as a program takes to say
+    /// that it is ready. Not a file of the cgroup: whoever may open one could hold its lock for ever.
+    ///
+    /// # Errors
+    /// As [`Directory::lock`]; that the container was deleted.
+    pub fn lock_cgroup(&self) -> Result<OwnedFd> {
+        let file = openat(&self.fd, RECORD, OFlag::O_RDONLY | OFlag::O_CLOEXEC, Mode::empty())
+            .call(|| format!("open(\"{}/{RECORD}\")", self.path))?;
+        lock_within(file.as_fd()).map(|()| file)
     }
 
     /// Gives the lock back.
@@ -288,7 +316,7 @@ impl Directory {
 }
 
 impl AsFd for Directory {
-    fn as_fd(&self) -> std::os::fd::BorrowedFd<'_> {
+    fn as_fd(&self) -> BorrowedFd<'_> {
         self.fd.as_fd()
     }
 }

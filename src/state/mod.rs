@@ -5,7 +5,6 @@ mod directory;
 pub mod fifo;
 
 use std::collections::BTreeMap;
-use std::os::fd::AsFd;
 
 use serde::{Deserialize, Serialize};
 
@@ -16,11 +15,7 @@ use crate::error::{Error, Result};
 use crate::lifecycle::Status;
 use crate::spec;
 use crate::spec::config::Hooks;
-use crate::sys::lock::is_unlocked;
 use crate::sys::proc::process_stat;
-
-/// How long another operation on a container may take, in seconds.
-pub const LONGEST_WAIT: u32 = 10;
 
 /// What is remembered of a container.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
@@ -84,6 +79,8 @@ pub struct Container {
     pub directory: Directory,
     /// What is remembered.
     pub record: Record,
+    /// Whether `create` was at work when it was found.
+    pub is_creating: bool,
 }
 
 /// Whether a text may be an id: it becomes the name of a directory and of a cgroup.
@@ -106,9 +103,8 @@ impl Container {
     /// Those of looking at the process.
     pub fn status(&self) -> Result<Status> {
         if self.record.pid == 0 {
-            // No creator has the lock any more: it was killed, and its init with it.
-            let is_free = is_unlocked(self.directory.as_fd())?;
-            return Ok(if is_free { Status::Stopped } else { Status::Creating });
+            // Else its creator was killed, and its init with it.
+            return Ok(if self.is_creating { Status::Creating } else { Status::Stopped });
         }
         if !self.is_alive()? {
             return Ok(Status::Stopped);
@@ -136,6 +132,13 @@ impl Container {
 }
 
 impl Record {
+    /// Whether the container's cgroup may have processes of it when init has ended: all of its own pid
+    /// namespace have ended then. An init that is not known may be there itself.
+    #[must_use]
+    pub fn may_have_left(&self) -> bool {
+        !self.own_pid_namespace || self.pid == 0
+    }
+
     /// The state object as hooks get it.
     #[must_use]
     pub fn hook_state(&self, status: Status) -> String {

@@ -4,7 +4,7 @@
 use std::os::fd::{AsRawFd, BorrowedFd};
 
 use nix::errno::Errno;
-use nix::sys::signal::{SaFlags, SigAction, SigHandler, SigSet, Signal, sigaction};
+use nix::sys::signal::{SaFlags, SigAction, SigHandler, SigSet, SigmaskHow, Signal, sigaction};
 
 use crate::error::{Call, Error, Result};
 
@@ -85,8 +85,9 @@ pub fn is_unlocked(file: BorrowedFd<'_>) -> Result<bool> {
     Ok(is_unlocked)
 }
 
-/// As [`try_lock`], but waits for it, at most so many seconds: until SIGALRM, which this process has
-/// no other use for, interrupts the call.
+/// As [`try_lock`], but waits for it, at most so many seconds: until SIGALRM interrupts the call. A
+/// `run` in the foreground blocks all signals; one of this kind that somebody sent it ends the wait
+/// too, and does not reach the container.
 ///
 /// # Errors
 /// Those of flock(2) other than EINTR.
@@ -98,10 +99,14 @@ pub fn lock(file: BorrowedFd<'_>, seconds: u32) -> Result<bool> {
     let action = SigAction::new(SigHandler::Handler(interrupt), SaFlags::empty(), SigSet::empty());
     // SAFETY: the handler does nothing. Without SA_RESTART it interrupts the call.
     unsafe { sigaction(Signal::SIGALRM, &action) }.call(|| "sigaction(SIGALRM)")?;
+    let mut alarm = SigSet::empty();
+    alarm.add(Signal::SIGALRM);
+    let mask = alarm.thread_swap_mask(SigmaskHow::SIG_UNBLOCK).call(|| "sigprocmask(SIGALRM)")?;
     nix::unistd::alarm::set(seconds);
     // SAFETY: two numbers.
     let result = Errno::result(unsafe { libc::flock(file.as_raw_fd(), libc::LOCK_EX) });
     nix::unistd::alarm::cancel();
+    mask.thread_set_mask().call(|| "sigprocmask()")?;
     match result {
         Ok(_) => Ok(true),
         Err(Errno::EINTR) => Ok(false),

@@ -4,6 +4,8 @@
 use std::fs;
 use std::path::PathBuf;
 
+use rustix::fs::{Mode, OFlags};
+
 use crate::bundle::{Bundle, cgroup_mounts};
 use crate::case::table;
 use crate::lifecycle::assert_nothing_left;
@@ -23,6 +25,9 @@ table!(Root, Busybox;
     kill_with_sigkill_reaches_all_processes_without_a_pid_namespace,
     kill_all_signals_every_process,
     kill_all_of_a_stopped_container_succeeds,
+    sigkill_of_a_stopped_container_reaches_what_it_left_without_a_pid_namespace[Hull("runc 1.1.5 says that it is not running")],
+    who_is_in_the_cgroup_of_a_stopped_container_is_left_alone[Hull("runc 1.1.5 kills them")],
+    a_container_with_a_thousand_levels_of_cgroups_is_removed[Hull("runc 1.1.5 cannot")],
     a_cgroup_that_was_there_before_stays[Hull("runc 1.1.5 removes it")],
     a_cgroup_with_foreign_processes_is_refused[Hull("runc 1.1.5 joins it")],
     a_frozen_cgroup_is_refused[Hull("runc 1.1.5 looks at its v1 freezer")],
@@ -204,6 +209,54 @@ fn kill_all_of_a_stopped_container_succeeds() {
     let bundle = Bundle::new();
     bundle.create().start().ended();
     let _ = bundle.call(&["kill", "--all", bundle.id(), "9"]).finish().ok();
+}
+
+// runc: "kill KILL [host pidns + init gone]".
+fn sigkill_of_a_stopped_container_reaches_what_it_left_without_a_pid_namespace() {
+    let bundle = with_a_leftover("exit 0");
+    bundle.create().start().ended();
+    let _ = bundle.kill("TERM").refused().says("container not running");
+    let _ = bundle.kill("KILL").ok();
+    assert_gone(&bundle);
+    let _ = bundle.kill("KILL").refused().says("container not running");
+}
+
+// With its init all of a container has ended, if the pid namespace is its own.
+fn who_is_in_the_cgroup_of_a_stopped_container_is_left_alone() {
+    let bundle = Bundle::new();
+    let container = bundle.create();
+    let directory = directory_of(container.pid);
+    container.start().ended();
+    let mut foreign = Sleeper::new();
+    fs::write(directory.join("cgroup.procs"), foreign.pid().to_string()).expect("move the process");
+    let _ = bundle.call(&["kill", "--all", bundle.id(), "9"]).finish().ok();
+    let _ = bundle.delete().refused().names("not empty");
+    assert!(foreign.is_alive(), "the foreign process was killed");
+    drop(foreign);
+    let _ = bundle.delete().ok();
+    assert_nothing_left(&bundle);
+}
+
+// More levels than a process has descriptors, and longer a path than the kernel takes.
+fn a_container_with_a_thousand_levels_of_cgroups_is_removed() {
+    let bundle = Bundle::new().args(&["sleep", "1000"]);
+    let container = bundle.create().start();
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    let mut here =
+        rustix::fs::open(directory_of(container.pid), flags, Mode::empty()).expect("open");
+    for _ in 0..1100 {
+        rustix::fs::mkdirat(&here, "level", Mode::RWXU).expect("mkdir");
+        here = rustix::fs::openat(&here, "level", flags, Mode::empty()).expect("open");
+    }
+    let below = Sleeper::new();
+    let procs = rustix::fs::openat(&here, "cgroup.procs", OFlags::WRONLY, Mode::empty());
+    let pid = below.pid().to_string();
+    rustix::io::write(procs.expect("open"), pid.as_bytes()).expect("move the process");
+    let ps = bundle.operate(&["ps", "--format", "json"]).ok().json();
+    assert!(ps.as_array().is_some_and(|pids| pids.contains(&below.pid().into())), "{ps}");
+    drop(below);
+    let _ = bundle.operate(&["delete", "--force"]).ok();
+    assert_nothing_left(&bundle);
 }
 
 // "resources associated with the container, but not created by this container, MUST NOT be deleted."

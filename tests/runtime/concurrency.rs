@@ -14,6 +14,8 @@ table!(Root, Busybox;
     of_two_starts_exactly_one_wins[Hull("runc 1.1.5 hangs")],
     of_two_deletes_none_leaves_anything,
     eight_containers_run_at_once,
+    delete_force_during_a_create_that_comes_to_its_end_leaves_nothing[Hull("runc has no --cgroup-manager")],
+    run_does_not_wait_for_ever_for_another_operation[Hull("runc has no such lock")],
     a_state_during_create_says_creating_or_does_not_exist,
     list_during_creates_and_deletes_is_always_json,
     a_kill_beside_the_end_of_the_program_is_sent_or_refused,
@@ -169,4 +171,46 @@ fn a_kill_beside_the_end_of_the_program_is_sent_or_refused() {
         let _ = bundle.operate(&["delete", "--force"]).ok();
         assert_nothing_left(&bundle);
     }
+}
+
+/// Whether a process waits for a lock (proc_locks(5)).
+fn waits_for_a_lock(pid: i32) -> bool {
+    let locks = std::fs::read_to_string("/proc/locks").expect("/proc/locks");
+    let waits = |line: &str| {
+        let words: Vec<_> = line.split_whitespace().collect();
+        words.get(1) == Some(&"->") && words.get(5) == Some(&pid.to_string().as_str())
+    };
+    locks.lines().any(waits)
+}
+
+// Without a cgroup `delete` can end no init that is not recorded, and waits for the creator.
+fn delete_force_during_a_create_that_comes_to_its_end_leaves_nothing() {
+    let (bundle, ready, go) = waiting_in_a_hook();
+    bundle.save();
+    let directory = bundle.directory();
+    let directory = directory.to_str().expect("UTF-8");
+    let create = ["--cgroup-manager", "disabled", "create", "--bundle", directory, bundle.id()];
+    let create = bundle.call(&create).begin();
+    ready.line();
+    let delete = bundle.call(&["delete", "--force", bundle.id()]).begin();
+    assert!(call::comes_true(|| waits_for_a_lock(delete.pid())), "delete does not wait");
+    go.send("go");
+    let _ = create.finish().ok();
+    let _ = delete.finish().ok();
+    assert_nothing_left(&bundle);
+}
+
+// All signals are blocked in it, that of its own alarm too.
+fn run_does_not_wait_for_ever_for_another_operation() {
+    let bundle = Bundle::new();
+    let (ready, go) = (bundle.fifo("ready"), bundle.fifo("go"));
+    let bundle = bundle.script("echo ready > /ready; read line < /go");
+    let run = bundle.begin();
+    ready.line();
+    let held = std::fs::File::open(bundle.root().join(bundle.id())).expect("the directory");
+    rustix::fs::flock(&held, rustix::fs::FlockOperation::LockExclusive).expect("flock");
+    go.send("go");
+    let _ = run.finish().refused().says("another operation on this container is at work");
+    drop(held);
+    let _ = bundle.delete().ok();
 }

@@ -28,6 +28,7 @@ table!(Root, Busybox;
     in_a_user_namespace_rules_that_deny_are_an_error[Hull("runc ignores them there")],
     a_cgroup_that_stays_loses_the_rules[Hull("runc 1.1.5 removes it"), Program("bpftool")],
     a_cgroup_that_stays_gets_the_rules_of_the_next_container[Hull("runc 1.1.5 removes it")],
+    a_create_that_is_refused_leaves_the_rules_of_who_is_in_the_cgroup,
     an_update_puts_other_rules_in_their_place[Hull("runc leaves devices out of an update"), Program("bpftool")],
     what_the_kernel_was_given_goes_with_the_container[Program("bpftool")],
     five_hundred_containers_one_after_another_leave_nothing[Program("bpftool")],
@@ -206,6 +207,21 @@ fn a_cgroup_that_stays_gets_the_rules_of_the_next_container() {
     container.ended();
     let second = with_rules(json!([deny_all(), allow_it("r")]));
     allows(&second.set("/linux/cgroupsPath", path.as_str()));
+}
+
+// The program is told from others by its name: the second container's would have the same one.
+fn a_create_that_is_refused_leaves_the_rules_of_who_is_in_the_cgroup() {
+    for (rules, expected) in
+        [(json!([deny_all()]), "not permitted"), (json!([{"allow": true}]), "No such device")]
+    {
+        let bundle = with_rules(rules).script("mknod /dev/k c 240 77; (: < /dev/k) 2> /said");
+        let container = bundle.create();
+        let other = Bundle::new().set("/linux/cgroupsPath", path_of(container.pid));
+        let _ = other.try_create().refused().names("not empty");
+        container.start().ended();
+        let said = bundle.read("said");
+        assert!(said.contains(expected), "{said}");
+    }
 }
 
 fn update(bundle: &Bundle, rules: Value) {

@@ -1,7 +1,7 @@
 //! pause and resume, and what the other operations make of a paused container.
 
-use std::fs;
-use std::path::PathBuf;
+use std::fs::{self, File};
+use std::path::{Path, PathBuf};
 
 use crate::bundle::Bundle;
 use crate::call;
@@ -28,6 +28,7 @@ table!(Root, Busybox;
     a_paused_container_without_a_pid_namespace_is_deleted_whole,
     a_container_that_pause_cannot_suspend_goes_on[File("/dev/fuse"), Hull("runc 1.1.5 uses its v1 freezer")],
     exec_in_a_paused_container_is_refused_or_waits_for_resume,
+    who_may_read_a_cgroup_holds_nothing_up_by_its_lock[Hull("runc has no locks")],
     pause_without_a_cgroup_is_refused[Hull("runc has no --cgroup-manager")],
 );
 
@@ -289,4 +290,30 @@ fn exec_in_a_paused_container_is_refused_or_waits_for_resume() {
     let waiting = bundle.call(&["exec", "--ignore-paused", bundle.id(), "echo", "hello"]).begin();
     let _ = bundle.operate(&["resume"]).ok();
     let _ = waiting.finish().ok().prints("hello");
+}
+
+/// A lock of a directory, as anybody can take it who may read it.
+fn locked(directory: &Path) -> File {
+    let file = File::open(directory).expect("open");
+    rustix::fs::flock(&file, rustix::fs::FlockOperation::LockExclusive).expect("flock");
+    file
+}
+
+fn who_may_read_a_cgroup_holds_nothing_up_by_its_lock() {
+    let bundle = Bundle::new().args(&["sleep", "1000"]);
+    let container = bundle.create().start();
+    let directory = directory_of(container.pid);
+    let before = directory.with_file_name(format!("{}-before", bundle.id()));
+    fs::create_dir(&before).expect("mkdir");
+    let _locks = [&directory, &before, directory.parent().expect("a parent")].map(locked);
+    let _ = bundle.operate(&["pause"]).ok();
+    let _ = bundle.operate(&["resume"]).ok();
+    let _ = bundle.call(&["kill", "--all", bundle.id(), "WINCH"]).finish().ok();
+    let resources = bundle.beside("resources.json");
+    fs::write(&resources, r#"{"devices": [{"allow": true}]}"#).expect("write");
+    let _ = bundle.operate(&["update", "-r", resources.to_str().expect("UTF-8")]).ok();
+    // One that is made beside them, and one in a cgroup that was there.
+    let _ = Bundle::new().run().ok();
+    let path = bundle.config["linux"]["cgroupsPath"].as_str().expect("a path");
+    let _ = Bundle::new().set("/linux/cgroupsPath", format!("{path}-before")).run().ok();
 }

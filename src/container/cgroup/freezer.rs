@@ -1,20 +1,14 @@
 //! Suspending all processes of a cgroup and letting them go on: cgroup-v2.rst, cgroup.freeze (5.2).
 //! A suspended process still ends by SIGKILL.
 //!
-//! Whoever writes the file has a lock on the directory: `kill --all` suspends too, and must not end
-//! a `pause` of somebody else.
-
-use std::os::fd::{AsFd, OwnedFd};
+//! Whoever has the file written has a lock ([`crate::state::Directory::lock_cgroup`]): `kill --all`
+//! suspends too, and must not end a `pause` of somebody else.
 
 use nix::errno::Errno;
-use nix::fcntl::OFlag;
 
 use super::errno;
 use super::events::Events;
 use crate::error::{Error, Result};
-use crate::state::LONGEST_WAIT;
-use crate::sys::lock::lock;
-use crate::sys::path::open_path;
 
 /// How long processes may take to be suspended, in milliseconds: one that sleeps in the kernel
 /// without being interruptible is not until it wakes up.
@@ -42,7 +36,6 @@ pub fn is_frozen(directory: &str) -> Result<bool> {
 /// Those of writing the file; that a process is not suspended within ten seconds: then all of them
 /// go on.
 pub fn freeze(directory: &str) -> Result<()> {
-    let _lock = lock_directory(directory)?;
     if write_and_wait(directory, true, LONGEST_FREEZE)? {
         return Ok(());
     }
@@ -57,7 +50,6 @@ pub fn freeze(directory: &str) -> Result<()> {
 /// # Errors
 /// Those of writing the file; that a cgroup above is frozen.
 pub fn thaw(directory: &str) -> Result<()> {
-    let _lock = lock_directory(directory)?;
     if write_and_wait(directory, false, LONGEST_FREEZE)? {
         return Ok(());
     }
@@ -70,7 +62,6 @@ pub fn thaw(directory: &str) -> Result<()> {
 /// # Errors
 /// Those of writing the file and of the act.
 pub fn while_frozen(directory: &str, act: impl FnOnce() -> Result<()>) -> Result<()> {
-    let _lock = lock_directory(directory)?;
     if is_frozen(directory)? {
         return act();
     }
@@ -78,14 +69,6 @@ pub fn while_frozen(directory: &str, act: impl FnOnce() -> Result<()>) -> Result
     let result = act();
     write(directory, "0")?;
     frozen.map(drop).and(result)
-}
-
-fn lock_directory(directory: &str) -> Result<OwnedFd> {
-    let opened = open_path(directory, OFlag::O_RDONLY | OFlag::O_DIRECTORY)?;
-    if lock(opened.as_fd(), LONGEST_WAIT)? {
-        return Ok(opened);
-    }
-    Err(Error::new(format!("another operation on {directory:?} is at work")))
 }
 
 /// Whether it is done within so many milliseconds, or the cgroup is gone.

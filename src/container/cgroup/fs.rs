@@ -1,32 +1,41 @@
 //! The directory of a container's cgroup, by the runtime itself: made, locked, removed.
 //! cgroup-v2.rst, "Organizing Processes and Threads".
 
-use std::os::fd::{AsFd, OwnedFd};
+use std::ffi::CStr;
+use std::fs::File;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::Path;
 
 use nix::errno::Errno;
-use nix::fcntl::OFlag;
+use nix::fcntl::{AT_FDCWD, OFlag, openat};
+use nix::sys::stat::Mode;
+use nix::unistd::{UnlinkatFlags, unlinkat};
 
-use super::processes::{kill, wait_empty};
+use super::processes::{kill, wait_empty, wait_empty_for};
+use super::walk::walk;
 use super::{devices, errno};
-use crate::error::{Call, Error, Result};
+use crate::error::{Call, Context, Error, Result};
 use crate::plan::cgroup::Cgroup;
 use crate::state;
-use crate::sys::lock::{lock, try_lock};
+use crate::sys::lock::try_lock;
 use crate::sys::path::{has_attribute, open_path, set_attribute};
 
 /// The extended attribute of a directory that was made on the way to a container's.
 const MARK: &str = "trusted.hull";
 /// How often a directory that is busy is tried again, each time after an event.
 const ATTEMPTS: usize = 100;
+/// How long an `exec` may take to see that the container has ended, in milliseconds: its helper is in
+/// the cgroup, and not in the pid namespace.
+const LONGEST_JOIN: u16 = 1000;
 
-/// What `delete` will have to know. Asked before anything is made, so that a creator that is
-/// killed leaves nothing that nobody knows. Nothing, if systemd makes it.
+/// What `delete` will have to know of a cgroup that is not there yet. Asked before anything is made,
+/// so that a creator that is killed leaves nothing that nobody knows. Nothing, if systemd makes it; and
+/// nothing of one that is there, in which somebody else may be, until [`make`] has looked.
 #[must_use]
 pub fn remember(cgroup: &Cgroup) -> Option<state::Cgroup> {
     let directory = cgroup.directory.clone();
-    let made = !Path::new(&directory).exists();
-    cgroup.scope.is_none().then_some(state::Cgroup { directory, made, scope: None })
+    let will_be_made = cgroup.scope.is_none() && !Path::new(&directory).exists();
+    will_be_made.then_some(state::Cgroup { directory, made: true, scope: None })
 }
 
 /// Whether the cgroup cannot be made for want of privileges.
@@ -35,45 +44,72 @@ pub fn is_denied(error: &Error) -> bool {
     matches!(error.errno(), Some(Errno::EACCES | Errno::EPERM | Errno::EROFS))
 }
 
+/// A cgroup that no other container is made in.
+#[derive(Debug)]
+pub struct Made {
+    /// Its directory.
+    pub directory: OwnedFd,
+    /// By which of two containers that want it at once the second finds it taken, as long as it is
+    /// open and no process is in the cgroup.
+    pub lock: OwnedFd,
+    /// Whether it is new; else it was there before.
+    pub is_new: bool,
+}
+
 /// Makes the cgroup, with every directory that is missing, and opens it. One that is there already
-/// must be unused, and is not the container's to remove. It is locked as long as it is open: of two
-/// containers that want it at once, the second finds it locked, or not empty.
+/// must be unused, and is not the container's to remove.
 ///
 /// # Errors
-/// "container's cgroup is not empty", "unexpectedly frozen"; those of mkdir(2).
-pub fn make(cgroup: &mut state::Cgroup) -> Result<OwnedFd> {
-    cgroup.made = false;
-    let directory = cgroup.directory.as_str();
+/// "container's cgroup is not empty", "unexpectedly frozen"; those of mkdir(2). Then nothing is left
+/// of what was made, and nothing of what is there is this container's.
+pub fn make(directory: &str) -> Result<Made> {
     let (parent, _) = directory.rsplit_once('/').expect("it is below the mount");
     for _ in 0..ATTEMPTS {
         make_parent(parent)?;
-        let above = match open_path(parent, READ) {
-            Err(error) if error.errno() == Some(Errno::ENOENT) => continue,
-            other => other?,
-        };
-        // Or another container could lock the directory before the one that makes it.
-        lock(above.as_fd(), state::LONGEST_WAIT)?;
-        cgroup.made = match std::fs::create_dir(directory).map_err(errno) {
+        let is_new = match std::fs::create_dir(directory).map_err(errno) {
             Ok(()) => true,
             Err(Errno::EEXIST) => false,
             Err(Errno::ENOENT) => continue,
-            Err(errno) => return Err(Error::from_call(format!("mkdir({directory:?})"), errno)),
+            Err(errno) => {
+                remove_marked(parent).ok();
+                return Err(Error::from_call(format!("mkdir({directory:?})"), errno));
+            }
         };
-        let opened = open_path(directory, READ)?;
-        if !try_lock(opened.as_fd())? {
-            return Err(Error::new(format!(
-                "container's cgroup is not empty: another container is being made in {directory:?}"
-            )));
+        match open_and_lock(directory, is_new) {
+            // The container that was in it has removed it.
+            Err(error) if is_gone(&error) => {}
+            other => return other,
         }
-        if !cgroup.made {
-            check_unused(directory)?;
-        }
-        return Ok(opened);
     }
     Err(Error::from_call(format!("mkdir({directory:?})"), Errno::ENOENT))
 }
 
-pub(super) const READ: OFlag = OFlag::O_RDONLY.union(OFlag::O_DIRECTORY);
+fn open_and_lock(directory: &str, is_new: bool) -> Result<Made> {
+    let opened = open_path(directory, READ)?;
+    // Not the directory: whoever may read that can hold a lock of it for ever. This file is for its
+    // owner alone, and is not among those that are delegated.
+    let lock = openat(&opened, "cgroup.kill", OFlag::O_WRONLY | OFlag::O_CLOEXEC, Mode::empty())
+        .call(|| format!("open(\"{directory}/cgroup.kill\")"))?;
+    if !try_lock(lock.as_fd())? {
+        if is_new {
+            // Who has locked it since takes it for one that was there: neither would remove it.
+            set_attribute(directory, MARK, b"1").ok();
+        }
+        return Err(Error::new(format!(
+            "container's cgroup is not empty: another container is being made in {directory:?}"
+        )));
+    }
+    if !is_new {
+        check_unused(opened.as_fd(), directory)?;
+    }
+    Ok(Made { directory: opened, lock, is_new })
+}
+
+fn is_gone(error: &Error) -> bool {
+    matches!(error.errno(), Some(Errno::ENOENT | Errno::ENODEV))
+}
+
+pub(super) const READ: OFlag = OFlag::O_RDONLY.union(OFlag::O_DIRECTORY).union(OFlag::O_CLOEXEC);
 
 /// A parent that is missing is made too, and marked, so that the last container in it removes it; it
 /// may vanish again while another container does that.
@@ -97,63 +133,78 @@ fn make_parent(directory: &str) -> Result<()> {
 }
 
 /// runtime.md, "Create": a cgroup with processes in it, or a frozen one, is not fit.
-fn check_unused(directory: &str) -> Result<()> {
-    let path = format!("{directory}/cgroup.procs");
-    let processes = std::fs::read_to_string(&path).call(|| format!("read({path:?})"))?;
-    let count = processes.lines().count();
+fn check_unused(cgroup: BorrowedFd<'_>, directory: &str) -> Result<()> {
+    let text = |file: &str| {
+        let opened = openat(cgroup, file, OFlag::O_RDONLY | OFlag::O_CLOEXEC, Mode::empty());
+        let read = |opened: OwnedFd| std::io::read_to_string(File::from(opened)).map_err(errno);
+        opened.and_then(read).call(|| format!("read(\"{directory}/{file}\")"))
+    };
+    let count = text("cgroup.procs")?.lines().count();
     if count > 0 {
         return Err(Error::new(format!(
             "container's cgroup is not empty: {count} process(es) found in {directory:?}"
         )));
     }
-    // The root of a hierarchy has no such file, and is no container's.
-    if std::fs::read(format!("{directory}/cgroup.freeze")).is_ok_and(|text| text.starts_with(b"1"))
-    {
+    if text("cgroup.freeze")?.starts_with('1') {
         return Err(Error::new(format!("container's cgroup unexpectedly frozen: {directory:?}")));
     }
     Ok(())
 }
 
-/// Ends what is left in the cgroup, waits until it has ended, and removes the directory with all
-/// below, and those above that were made for it and are empty now. A cgroup that was there before
-/// stays, without our device rules.
+/// Removes the directory of a container with all below, and those above that were made for it and are
+/// empty now. What it has left in it, if it can have, is ended first. A cgroup that was there before
+/// stays, without our device rules, unless it was made on the way to that of another container.
 ///
 /// # Errors
-/// That processes do not end within ten seconds.
-pub fn remove(cgroup: &state::Cgroup) -> Result<()> {
-    if !cgroup.made {
-        return match open_path(&cgroup.directory, READ) {
-            Err(error) if error.errno() == Some(Errno::ENOENT) => Ok(()),
-            other => devices::detach(other?.as_fd()),
-        };
+/// "container's cgroup is not empty"; that processes do not end within ten seconds.
+pub fn remove(cgroup: &state::Cgroup, has_left: bool) -> Result<()> {
+    let directory = cgroup.directory.as_str();
+    if cgroup.made {
+        remove_own(directory, has_left)?;
+    } else {
+        match open_path(directory, READ) {
+            Err(error) if error.errno() == Some(Errno::ENOENT) => {}
+            other => devices::detach(other?.as_fd())?,
+        }
     }
-    remove_own(&cgroup.directory)?;
-    let mut directory = cgroup.directory.as_str();
-    while let Some((parent, _)) = directory.rsplit_once('/').filter(|(above, _)| has_mark(above)) {
-        match std::fs::remove_dir(parent).map_err(errno) {
-            Ok(()) | Err(Errno::ENOENT) => directory = parent,
+    match directory.rsplit_once('/') {
+        Some((parent, _)) if cgroup.made => remove_marked(parent),
+        _ => remove_marked(directory),
+    }
+}
+
+/// Removes a directory and those above it, as far as they were made on the way to a container's and
+/// nothing else is in them.
+fn remove_marked(directory: &str) -> Result<()> {
+    let mut level = directory;
+    while has_attribute(level, MARK) {
+        match std::fs::remove_dir(level).map_err(errno) {
+            Ok(()) | Err(Errno::ENOENT) => {}
             // Another container is in it, and will remove it.
             Err(Errno::EBUSY | Errno::ENOTEMPTY) => break,
-            Err(errno) => return Err(Error::from_call(format!("rmdir({parent:?})"), errno)),
+            Err(errno) => return Err(Error::from_call(format!("rmdir({level:?})"), errno)),
         }
+        level = level.rsplit_once('/').map_or("", |(parent, _)| parent);
     }
     Ok(())
 }
 
-fn has_mark(directory: &str) -> bool {
-    has_attribute(directory, MARK)
-}
-
-pub(super) fn remove_own(directory: &str) -> Result<()> {
+/// `has_left`: what is in it still may be the container's, and is ended.
+pub(super) fn remove_own(directory: &str, has_left: bool) -> Result<()> {
     match std::fs::remove_dir(directory).map_err(errno) {
         Ok(()) | Err(Errno::ENOENT) => return Ok(()),
         Err(Errno::EBUSY) => {}
         Err(errno) => return Err(Error::from_call(format!("rmdir({directory:?})"), errno)),
     }
-    kill(directory)?;
-    wait_empty(directory)?;
+    if has_left {
+        kill(directory)?;
+        wait_empty(directory)?;
+    } else {
+        let not_empty = || "container's cgroup is not empty, though the container has ended";
+        wait_empty_for(directory, LONGEST_JOIN).context(not_empty)?;
+    }
     for _ in 0..ATTEMPTS {
-        match remove_tree(Path::new(directory)).map_err(errno) {
+        match remove_tree(directory) {
             Ok(()) | Err(Errno::ENOENT) => return Ok(()),
             // A process that has ended is counted until its parent, or the kernel, lets it go.
             Err(Errno::EBUSY) => wait_empty(directory)?,
@@ -163,12 +214,16 @@ pub(super) fn remove_own(directory: &str) -> Result<()> {
     Err(Error::from_call(format!("rmdir({directory:?})"), Errno::EBUSY))
 }
 
-fn remove_tree(directory: &Path) -> std::io::Result<()> {
-    for entry in std::fs::read_dir(directory)? {
-        let entry = entry?;
-        if entry.file_type()?.is_dir() {
-            remove_tree(&entry.path())?;
-        }
-    }
-    std::fs::remove_dir(directory)
+fn remove_tree(directory: &str) -> nix::Result<()> {
+    let top = openat(AT_FDCWD, directory, READ, Mode::empty())?;
+    let remove = |above: BorrowedFd<'_>, name: &CStr| match unlinkat(
+        above,
+        name,
+        UnlinkatFlags::RemoveDir,
+    ) {
+        Err(Errno::ENOENT) => Ok(()),
+        other => other,
+    };
+    walk(top, |_| Ok(()), remove)?;
+    std::fs::remove_dir(directory).map_err(errno)
 }

@@ -3,13 +3,12 @@
 use std::os::fd::{AsFd, OwnedFd};
 
 use nix::errno::Errno;
-use nix::fcntl::{OFlag, ResolveFlag};
+use nix::fcntl::ResolveFlag;
 
+use super::fs::READ;
 use crate::error::{Context, Error, Result};
 use crate::sys::path::{open_beneath, open_directory, open_path};
 use crate::sys::proc::Procfs;
-
-const READ: OFlag = OFlag::O_RDONLY.union(OFlag::O_DIRECTORY);
 
 /// Opens the cgroup of a container, or the one below it that `--cgroup` names. `None`: it is gone.
 ///

@@ -16,6 +16,7 @@ pub mod processes;
 pub mod settings;
 pub mod stats;
 pub mod systemd;
+mod walk;
 
 use std::os::fd::BorrowedFd;
 
@@ -42,16 +43,24 @@ pub fn set_up(cgroup: BorrowedFd<'_>, plan: &Cgroup, resources: &Resources) -> R
     }
 }
 
-/// Ends what is left in the cgroup, waits until it has ended, and removes what was made for the
-/// container.
+/// Removes what was made for a container whose init has ended. `has_left`: what is in the cgroup still
+/// may be the container's, and is ended; else it is somebody else's.
 ///
 /// # Errors
-/// That processes do not end within ten seconds; those of who made it.
-pub fn remove(cgroup: &state::Cgroup) -> Result<()> {
+/// "container's cgroup is not empty"; that processes do not end within ten seconds; those of who made
+/// it.
+pub fn remove(cgroup: &state::Cgroup, has_left: bool) -> Result<()> {
     match &cgroup.scope {
         Some(scope) => systemd::remove(&cgroup.directory, scope),
-        None => fs::remove(cgroup),
+        None => fs::remove(cgroup, has_left),
     }
+}
+
+/// Whether a cgroup that was the container's can be still: a scope ends with its last process, and
+/// another one may have the name then.
+#[must_use]
+pub fn is_current(cgroup: &state::Cgroup) -> bool {
+    cgroup.scope.as_ref().is_none_or(|scope| systemd::is_current(&cgroup.directory, scope))
 }
 
 /// The number of an error of the standard library; 0 if it came of no call.

@@ -1,12 +1,16 @@
 //! The processes of a cgroup: signals to all of them, their end. cgroup-v2.rst, "Core Interface
 //! Files".
 
-use std::os::fd::AsFd;
-use std::path::Path;
+use std::fs::File;
+use std::os::fd::{AsFd, BorrowedFd};
 
 use nix::errno::Errno;
+use nix::fcntl::{AT_FDCWD, OFlag, openat};
+use nix::sys::stat::Mode;
 
 use super::events::Events;
+use super::fs::READ;
+use super::walk::walk;
 use super::{errno, freezer};
 use crate::error::{Error, Result};
 use crate::sys::process::{pidfd_open, pidfd_send_signal};
@@ -55,37 +59,35 @@ pub fn signal(directory: &str, signal: i32) -> Result<()> {
 /// Those of reading the files, other than that a cgroup is gone.
 pub fn list(directory: &str) -> Result<Vec<i32>> {
     let mut pids = Vec::new();
-    collect(Path::new(directory), &mut pids)?;
+    let collect = |cgroup: BorrowedFd<'_>| {
+        for line in procs(cgroup)?.lines() {
+            // 0 stands for one of another pid namespace.
+            pids.extend(line.parse::<i32>().ok().filter(|pid| *pid > 0));
+        }
+        Ok(())
+    };
+    let top = openat(AT_FDCWD, directory, READ, Mode::empty());
+    match top.and_then(|top| walk(top, collect, |_, _| Ok(()))) {
+        Ok(()) | Err(Errno::ENOENT | Errno::ENODEV) => {}
+        Err(errno) => {
+            return Err(Error::from_call(format!("read(\"{directory}/cgroup.procs\")"), errno));
+        }
+    }
     pids.sort_unstable();
     pids.dedup();
     Ok(pids)
 }
 
-fn collect(directory: &Path, pids: &mut Vec<i32>) -> Result<()> {
-    let path = directory.join("cgroup.procs");
-    match std::fs::read_to_string(&path).map_err(errno) {
-        // 0 stands for one of another pid namespace.
-        Ok(text) => {
-            let numbers = text.lines().filter_map(|line| line.parse::<i32>().ok());
-            pids.extend(numbers.filter(|pid| *pid > 0));
-        }
-        Err(Errno::ENOENT | Errno::ENODEV) => return Ok(()),
+/// The processes of one cgroup, a line each; none of one that is gone.
+fn procs(cgroup: BorrowedFd<'_>) -> nix::Result<String> {
+    let flags = OFlag::O_RDONLY | OFlag::O_CLOEXEC;
+    let file = openat(cgroup, "cgroup.procs", flags, Mode::empty());
+    match file.and_then(|file| std::io::read_to_string(File::from(file)).map_err(errno)) {
         // A threaded cgroup: its processes are in the file of the domain above (cgroup-v2.rst,
         // "Threads").
-        Err(Errno::EOPNOTSUPP) => {}
-        Err(errno) => return Err(Error::from_call(format!("read({path:?})"), errno)),
+        Err(Errno::ENOENT | Errno::ENODEV | Errno::EOPNOTSUPP) => Ok(String::new()),
+        other => other,
     }
-    let entries = match std::fs::read_dir(directory).map_err(errno) {
-        Ok(entries) => entries,
-        Err(Errno::ENOENT | Errno::ENODEV) => return Ok(()),
-        Err(errno) => return Err(Error::from_call(format!("open({directory:?})"), errno)),
-    };
-    for entry in entries.flatten() {
-        if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
-            collect(&entry.path(), pids)?;
-        }
-    }
-    Ok(())
 }
 
 /// Waits until no process of the cgroup and below is left.
@@ -93,10 +95,14 @@ fn collect(directory: &Path, pids: &mut Vec<i32>) -> Result<()> {
 /// # Errors
 /// That processes are left after ten seconds.
 pub fn wait_empty(directory: &str) -> Result<()> {
+    wait_empty_for(directory, LONGEST_END)
+}
+
+pub(super) fn wait_empty_for(directory: &str, milliseconds: u16) -> Result<()> {
     let Some(mut events) = Events::open(directory)? else { return Ok(()) };
-    if events.wait("populated 0", LONGEST_END)? {
+    if events.wait("populated 0", milliseconds)? {
         return Ok(());
     }
-    let seconds = LONGEST_END / 1000;
+    let seconds = milliseconds / 1000;
     Err(Error::new(format!("{directory:?} has processes after {seconds} s")))
 }

@@ -137,14 +137,19 @@ pub fn tell(
 /// # Errors
 /// That processes do not end within ten seconds; what systemd says.
 pub fn remove(directory: &str, scope: &state::Scope) -> Result<()> {
-    if !std::fs::metadata(directory).is_ok_and(|metadata| metadata.ino() == scope.inode) {
+    if !is_current(directory, scope) {
         return Ok(());
     }
     kill(directory)?;
     wait_empty(directory)?;
     stop(scope).context(|| format!("systemd: scope {:?}", scope.unit))?;
     // If it had cgroups below that systemd left.
-    remove_own(directory)
+    remove_own(directory, true)
+}
+
+/// Whether the directory is that of the scope still.
+pub fn is_current(directory: &str, scope: &state::Scope) -> bool {
+    std::fs::metadata(directory).is_ok_and(|metadata| metadata.ino() == scope.inode)
 }
 
 /// A scope ends by itself when it is empty; the job tells when systemd is done with it.

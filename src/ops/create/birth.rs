@@ -10,6 +10,7 @@ use crate::error::{Context, Result};
 use crate::ops::inside::clone_init;
 use crate::ops::undo::Undo;
 use crate::plan::Plan;
+use crate::state;
 use crate::sys::process::{
     Child, Cloned, clone3, die_with_runtime, exit_status, pidfd_send_signal,
 };
@@ -17,6 +18,9 @@ use crate::sys::process::{
 /// The cgroup of a container that is being made.
 pub struct Birthplace {
     directory: OwnedFd,
+    /// Against another container that wants the same, until init is in it. None of the scope's:
+    /// there is one of a name.
+    _lock: Option<OwnedFd>,
     /// Around whom systemd made the scope, until init is there.
     placeholder: Option<Placeholder>,
 }
@@ -34,8 +38,8 @@ impl AsFd for Birthplace {
 pub fn make_cgroup(plan: &mut Plan, undo: &mut Undo) -> Result<Option<Birthplace>> {
     let Some(of) = &mut plan.cgroup else { return Ok(None) };
     let pointer = || "config.json: /linux/cgroupsPath";
-    let birthplace = match (&of.scope, &mut undo.record.cgroup) {
-        (Some(scope), _) => {
+    let birthplace = match &of.scope {
+        Some(scope) => {
             let placeholder = Placeholder::start()?;
             let pid = placeholder.pid();
             let (own, directory) = systemd::make(scope, pid, of.mount).context(pointer)?;
@@ -44,16 +48,21 @@ pub fn make_cgroup(plan: &mut Plan, undo: &mut Undo) -> Result<Option<Birthplace
             // of this name is somebody else's.
             undo.record.cgroup = Some(own);
             undo.directory().write(&undo.record)?;
-            Birthplace { directory, placeholder: Some(placeholder) }
+            Birthplace { directory, _lock: None, placeholder: Some(placeholder) }
         }
-        (None, Some(own)) => match cgroup::make(own) {
-            Err(error) if of.is_optional && cgroup::is_denied(&error) => {
-                undo.record.cgroup = None;
-                return Ok(None);
+        None => {
+            let remembered = undo.record.cgroup.take();
+            let made = match cgroup::make(&of.directory) {
+                Err(error) if of.is_optional && cgroup::is_denied(&error) => return Ok(None),
+                made => made.context(pointer)?,
+            };
+            let (directory, scope) = (of.directory.clone(), None);
+            undo.record.cgroup = Some(state::Cgroup { directory, made: made.is_new, scope });
+            if remembered.is_none_or(|it| it.made != made.is_new) {
+                undo.directory().write(&undo.record)?;
             }
-            made => Birthplace { directory: made.context(pointer)?, placeholder: None },
-        },
-        (None, None) => return Ok(None),
+            Birthplace { directory: made.directory, _lock: Some(made.lock), placeholder: None }
+        }
     };
     cgroup::set_up(birthplace.as_fd(), of, &plan.resources)?;
     Ok(Some(birthplace))
@@ -93,11 +102,12 @@ fn clone_into_open(
                 return clone_init(flags, joined, Some(cgroup));
             }
             let stay = membership::Stay::begin(cgroup, of).map_err(|_| error)?;
-            let cloned = clone_init(flags, joined, None)?;
-            if let Cloned::Runtime(_) = cloned {
+            let cloned = clone_init(flags, joined, None);
+            // Also when there is no init: undoing ends all that is in the cgroup.
+            if !matches!(cloned, Ok(Cloned::Init)) {
                 stay.end()?;
             }
-            Ok(cloned)
+            cloned
         }
         other => other,
     }
