@@ -125,6 +125,7 @@ impl Host {
             rootfs: rootfs(spec, bundle),
         })
     }
+
     /// Asks what `exec` needs; of the security modules only if there is a label.
     ///
     /// # Errors
@@ -134,7 +135,6 @@ impl Host {
         Ok(Self {
             is_privileged: permitted & SYS_ADMIN != 0,
             permitted,
-            cgroup_mount: cgroup_mount(),
             has_apparmor: has_label && has_apparmor(),
             has_selinux: has_label && has_selinux(),
             // `create` has seen to it.

@@ -9,8 +9,8 @@ use crate::plan::user::{Map, User, Writer};
 use crate::sys::ids;
 use crate::sys::proc::Procfs;
 
-/// What only the runtime may do for an init in a user namespace, while init waits: its ids, if the
-/// namespace is new, and its OOM score. Init must be dumpable still, if the runtime has no privileges:
+/// What only the runtime may do for an init in a new user namespace, while init waits: its ids and its
+/// OOM score. Init must be dumpable still, if the runtime has no privileges:
 /// else its files in /proc are not the runtime's (proc(5)).
 ///
 /// # Errors
@@ -19,8 +19,8 @@ pub fn give_ids(plan: &Plan, init: i32) -> Result<()> {
     if let Some(user) = &plan.user {
         write_maps(init, user)?;
     }
-    let has_user = plan.namespaces.is_own(USER);
-    match plan.process.as_ref().filter(|_| has_user).and_then(|process| process.oom_score_adj) {
+    let is_new = plan.namespaces.new & USER != 0;
+    match plan.process.as_ref().filter(|_| is_new).and_then(|process| process.oom_score_adj) {
         Some(adj) => Procfs::open()?
             .write(&format!("{init}/oom_score_adj"), &adj.to_string())
             .context(|| "config.json: /process/oomScoreAdj"),

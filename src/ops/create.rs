@@ -35,7 +35,7 @@ pub use given::{Given, Options};
 
 use super::Global;
 use super::handover::{Sockets, write_pid_file};
-use super::inside::user_namespace;
+use super::inside::{set_oom_score, user_namespace};
 use super::undo::Undo;
 use crate::container::hooks::Surroundings;
 use crate::container::inherited::Inherited;
@@ -156,6 +156,11 @@ pub fn build(global: &Global, options: &Options, given: Given, start: Start) -> 
     let fifo = (start == Start::Later).then(|| fifo::Wait::make(undo.directory())).transpose()?;
     let (ours, its) = socket::pair()?;
     let flags = plan.namespaces.clone_flags();
+    if plan.is_privileged {
+        // Init is not either, from its birth on: in a pid namespace that is joined others see it. An
+        // ordinary user would lose the files of his own processes in /proc (proc(5)).
+        process::not_dumpable()?;
+    }
     match birth::clone_into(flags, &joined, cgroup.as_mut(), &plan)? {
         Cloned::Init => {
             // The lock of the directory is the runtime's alone.
@@ -294,7 +299,6 @@ impl Init {
     }
 
     /// Steps 5 to 9: what there is to execute, and the master of the terminal.
-    #[expect(clippy::too_many_lines, reason = "the story of an operation is one function")]
     fn prepare(
         &self,
         joined: Vec<namespaces::Joined>,
@@ -307,18 +311,11 @@ impl Init {
         if plan.gets_ids() {
             self.channel.wait_for_go()?;
         }
-        if plan.is_privileged {
-            // An ordinary user would lose the files of his own process in /proc (proc(5)).
-            process::not_dumpable()?;
-        }
         process::setsid()?;
         let callers_umask = umask(Mode::empty());
         let procfs = Procfs::open()?;
-        let adj = plan.process.as_ref().and_then(|process| process.oom_score_adj);
-        if let (Some(adj), false) = (adj, has_user) {
-            procfs
-                .write("self/oom_score_adj", &adj.to_string())
-                .context(|| "config.json: /process/oomScoreAdj")?;
+        if !has_user {
+            set_oom_score(plan.process.as_ref(), &procfs)?;
         }
         if let Some(policy) = &plan.memory_policy {
             limits::set_mempolicy(policy.mode, &policy.nodes)

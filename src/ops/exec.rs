@@ -21,11 +21,11 @@
 //! other namespaces are joined, by a helper that is outside of the pid namespace. Where the container
 //! has no pid namespace of its own, the process joins the others itself.
 //!
-//! Until execve the process has the runtime's memory and executable. So it is not dumpable from its
-//! birth on, which keeps ptrace(2) and /proc/PID/mem, fd and exe from all of the container's processes
-//! that have no CAP_SYS_PTRACE in the runtime's user namespace; its command line is empty; the
-//! executable is sealed; and of the runtime namespace no descriptor is open in it but that of /proc,
-//! until the process has its OOM score and the file of its label.
+//! Until execve the process has the runtime's memory and executable. So it is not dumpable when the
+//! container's processes see it first, which keeps ptrace(2) and /proc/PID/mem, fd and exe from all of
+//! them that have no CAP_SYS_PTRACE in the runtime's user namespace; where a helper joins, the command
+//! line is empty; the executable is sealed; and of the runtime namespace only this is open in it: /proc,
+//! until the process has the file of its label, an agent of seccomp and what was asked for by number.
 
 use std::convert::Infallible;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -36,14 +36,14 @@ use nix::sys::stat::{Mode, umask};
 use super::Global;
 use super::foreground::{Foreground, block_signals};
 use super::handover::{Sockets, write_pid_file};
-use super::inside::clone_inside;
+use super::inside::{clone_inside, set_oom_score};
 use super::start::find;
 use crate::bundle;
 use crate::container::inherited::Inherited;
 use crate::container::seccomp::Agent;
 use crate::container::{cgroup, credentials, labels, program, rootfs, seccomp, terminal, user};
 use crate::error::{Context, Error, Result};
-use crate::host::Host;
+use crate::host::{Host, cgroup_mount};
 use crate::lifecycle::{Operation, Status, check};
 use crate::log::Level;
 use crate::plan::exec::{Changes, Exec, Wanted, plan};
@@ -118,7 +118,7 @@ pub fn exec(global: &Global, options: &Options) -> Result<u8> {
 
     // 2. What belongs to the container.
     let root = if plan.has_own_mounts { None } else { Some(root_of(&container)?) };
-    let cgroup = open_cgroup(&container, options, &host)?;
+    let cgroup = open_cgroup(&container, options)?;
     let signals = if options.detach {
         None
     } else {
@@ -148,8 +148,10 @@ pub fn exec(global: &Global, options: &Options) -> Result<u8> {
             let pid = if plan.joins_pid { PID } else { 0 };
             let joins = [(init.as_fd(), plan.namespaces | pid)];
             return clone_inside(&joins, 0, cgroup, || {
-                set_oom_score(&plan, &procfs)?;
-                arguments::hide(&procfs)
+                set_oom_score(Some(&plan.process), &procfs)?;
+                arguments::hide(&procfs)?;
+                // An ordinary user's is dumpable until here: the score was in a file of its own.
+                process::not_dumpable()
             });
         }
         clone3(0, cgroup)
@@ -158,7 +160,7 @@ pub fn exec(global: &Global, options: &Options) -> Result<u8> {
         // It is gone, or hands out controllers since, so that processes can only be below it
         // (cgroup-v2.rst, "No Internal Process Constraint"). A name below it was asked for, though.
         (Err(error), Some(_)) if refuses_processes(&error) && options.cgroup.is_none() => {
-            clone(cgroup_of_init(&container, &host)?.as_ref())
+            clone(cgroup_of_init(&container)?.as_ref())
         }
         (cloned, _) => cloned,
     };
@@ -197,14 +199,6 @@ pub fn exec(global: &Global, options: &Options) -> Result<u8> {
     }
 }
 
-/// Before a user namespace is joined, from which it may not be lowered; children inherit it.
-fn set_oom_score(plan: &Exec, procfs: &Procfs) -> Result<()> {
-    let Some(adj) = plan.process.oom_score_adj else { return Ok(()) };
-    procfs
-        .write("self/oom_score_adj", &adj.to_string())
-        .context(|| "config.json: /process/oomScoreAdj")
-}
-
 /// A descriptor of init, which stays init's when its number is reused.
 fn hold_init(container: &Container, ignore_paused: bool) -> Result<OwnedFd> {
     let status = container.status()?;
@@ -241,7 +235,7 @@ fn root_of(container: &Container) -> Result<OwnedFd> {
 }
 
 /// The cgroup that the process is born in. `None`: that of the caller, because the container has none.
-fn open_cgroup(container: &Container, options: &Options, host: &Host) -> Result<Option<OwnedFd>> {
+fn open_cgroup(container: &Container, options: &Options) -> Result<Option<OwnedFd>> {
     let Some(own) = &container.record.cgroup else {
         return match options.cgroup {
             Some(_) => Err(Error::new("--cgroup: the container has no cgroup of its own")),
@@ -250,12 +244,12 @@ fn open_cgroup(container: &Container, options: &Options, host: &Host) -> Result<
     };
     match cgroup::join::open(&own.directory, options.cgroup.as_deref())? {
         Some(directory) => Ok(Some(directory)),
-        None => cgroup_of_init(container, host),
+        None => cgroup_of_init(container),
     }
 }
 
-fn cgroup_of_init(container: &Container, host: &Host) -> Result<Option<OwnedFd>> {
-    let current = cgroup::join::of_process(container.record.pid, host.cgroup_mount);
+fn cgroup_of_init(container: &Container) -> Result<Option<OwnedFd>> {
+    let current = cgroup::join::of_process(container.record.pid, cgroup_mount());
     if container.is_alive()? { current } else { Err(stopped()) }
 }
 
@@ -341,7 +335,7 @@ impl Joiner {
                 .context(|| "config.json: /linux/memoryPolicy")?;
         }
         if init.is_some() {
-            set_oom_score(plan, &procfs)?;
+            set_oom_score(Some(wanted), &procfs)?;
         }
         let label = labels::open(wanted.exec_label.as_ref(), &procfs)?;
         drop(procfs);

@@ -7,22 +7,33 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use crate::container::namespaces::{self, Joined};
 use crate::container::user;
 use crate::error::{Context, Error, Result};
+use crate::plan::Plan;
 use crate::plan::namespaces::{Joiner, USER};
+use crate::plan::process::Process;
 use crate::plan::user::User;
 use crate::sync::failure;
 use crate::sys::proc::Procfs;
-use crate::sys::process::{Child, Cloned, clone_sibling, clone3, exit_status, setns};
+use crate::sys::process::{Child, Cloned, clone_sibling, clone3, exit_status, not_dumpable, setns};
 use crate::sys::socket;
 
 /// Starts init in `new` namespaces, and in those of `joined` that it does not join itself.
 ///
 /// # Errors
 /// Those of clone3(2) and setns(2).
-pub fn clone_init(new: u64, joined: &[Joined], cgroup: Option<BorrowedFd<'_>>) -> Result<Cloned> {
+pub fn clone_init(
+    new: u64,
+    joined: &[Joined],
+    cgroup: Option<BorrowedFd<'_>>,
+    plan: &Plan,
+) -> Result<Cloned> {
     let helped = joined.iter().filter(|joined| joined.by == Joiner::Helper);
     let helped: Vec<_> = helped.map(|joined| (joined.file.as_fd(), joined.kind)).collect();
     if !helped.is_empty() {
-        return clone_inside(&helped, new, cgroup, || Ok(()));
+        return clone_inside(&helped, new, cgroup, || {
+            set_oom_score(plan.process.as_ref(), &Procfs::open()?)?;
+            // Init could not write the file of its offsets: the kernel gives that to the host's root.
+            if plan.namespaces.time_offsets.is_empty() { not_dumpable() } else { Ok(()) }
+        });
     }
     let own = namespaces::enter(joined)?;
     let cloned = clone3(new, cgroup);
@@ -30,6 +41,17 @@ pub fn clone_init(new: u64, joined: &[Joined], cgroup: Option<BorrowedFd<'_>>) -
         namespaces::leave(&own)?;
     }
     cloned
+}
+
+/// Before a user namespace is joined, from which it may not be lowered; children inherit it.
+///
+/// # Errors
+/// Those of write(2): EACCES for a score that is lower than the caller's, without CAP_SYS_RESOURCE.
+pub fn set_oom_score(process: Option<&Process>, procfs: &Procfs) -> Result<()> {
+    let Some(adj) = process.and_then(|process| process.oom_score_adj) else { return Ok(()) };
+    procfs
+        .write("self/oom_score_adj", &adj.to_string())
+        .context(|| "config.json: /process/oomScoreAdj")
 }
 
 /// Starts a process in `new` namespaces, after `joins`: namespaces with their CLONE_NEW* flags, of

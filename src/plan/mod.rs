@@ -294,7 +294,7 @@ impl Plan {
     /// its mounts.
     #[must_use]
     pub fn gets_ids(&self) -> bool {
-        self.namespaces.is_own(namespaces::USER)
+        self.namespaces.new & namespaces::USER != 0
             || self.mounts.iter().any(|mount| mount.idmap.is_some())
     }
 

@@ -117,7 +117,7 @@ with open(result, "w") as file:
 "#;
 
 /// A container that scans, and how it says what it found.
-fn scanner(program: &str) -> (Bundle, Fifo, Fifo) {
+pub fn scanner(program: &str) -> (Bundle, Fifo, Fifo) {
     let bundle = Bundle::new();
     let (ready, result) = (bundle.fifo("ready"), bundle.fifo("result"));
     bundle.write("scanner.py", SCANNER);
@@ -141,7 +141,7 @@ fn scanner(program: &str) -> (Bundle, Fifo, Fifo) {
 }
 
 /// What it saw.
-fn found(bundle: &Bundle, result: &Fifo) -> String {
+pub fn found(bundle: &Bundle, result: &Fifo) -> String {
     bundle.write("stop", "");
     result.line()
 }

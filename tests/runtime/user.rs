@@ -4,6 +4,7 @@
 use std::fs::{self, Permissions};
 use std::os::unix::fs::{MetadataExt, PermissionsExt, chown};
 use std::path::Path;
+use std::time::Duration;
 
 use serde_json::{Value, json};
 
@@ -11,6 +12,7 @@ use crate::bundle::Bundle;
 use crate::call;
 use crate::case::table;
 use crate::exec::run;
+use crate::exec_security::{found, scanner};
 
 // A tmpfs, which /tmp may be, can be id-mapped since 6.3.
 table!(Root, Busybox;
@@ -35,6 +37,7 @@ table!(Root, Busybox;
     a_user_namespace_without_a_map_is_refused,
     a_map_that_the_kernel_would_refuse_leaves_nothing,
     the_init_cannot_be_traced_by_who_shares_its_user_namespace,
+    an_init_is_not_seen_through_from_its_birth_on_by_who_shares_its_namespaces[Speed, Program("python3")],
     an_idmapped_mount_shows_the_files_as_the_mapped_users[Kernel(6, 3), Hull("runc 1.1.5 has no id-mapped mounts")],
     a_file_made_through_an_idmapped_mount_belongs_to_the_other_on_the_filesystem[Kernel(6, 3), Hull("runc 1.1.5 has no id-mapped mounts")],
     an_idmapped_mount_takes_the_ids_of_the_container[Kernel(6, 3), Hull("runc 1.1.5 has no id-mapped mounts")],
@@ -52,7 +55,11 @@ fn mapping(container: u32, host: u32, size: u32) -> Value {
 
 /// A bundle with a user namespace, whose rootfs belongs to its root.
 fn mapped() -> Bundle {
-    let bundle = Bundle::new().set("/linux/namespaces/-", json!({"type": "user"}));
+    with_user(Bundle::new())
+}
+
+fn with_user(bundle: Bundle) -> Bundle {
+    let bundle = bundle.set("/linux/namespaces/-", json!({"type": "user"}));
     give(&bundle.rootfs(), FIRST);
     open_the_way(&bundle);
     bundle
@@ -292,6 +299,33 @@ fn the_init_cannot_be_traced_by_who_shares_its_user_namespace() {
     // The twin: a process that became a program of the container can be looked into.
     let output = other.call(&["exec", other.id(), "ls", "-l", "/proc/1/exe"]).finish().ok();
     assert!(output.stdout.contains("sleep"), "{output}");
+}
+
+// The program is one of another path, so that no init is taken for it.
+fn an_init_is_not_seen_through_from_its_birth_on_by_who_shares_its_namespaces() {
+    let (other, ready, result) = scanner("/bin/true");
+    let other = with_user(other).set("/process/capabilities", all_capabilities());
+    let pid = run(&other).pid;
+    ready.line();
+    let create = || {
+        let bundle = mapped()
+            .join("user", &format!("/proc/{pid}/ns/user"))
+            .join("pid", &format!("/proc/{pid}/ns/pid"));
+        bundle.create();
+    };
+    (0..50).for_each(|_| create());
+    let has_looked = || {
+        create();
+        call::readable(ready.as_fd(), Duration::ZERO)
+    };
+    assert!(call::comes_true(has_looked), "no init was looked at");
+    let seen = found(&other, &result);
+    // The mounts and the network are those that it is born with, and the command line is the runtime's.
+    let shown: Vec<_> = seen
+        .split(' ')
+        .filter(|it| !["", "cmdline", "mountinfo", "net/dev", "net/unix"].contains(it))
+        .collect();
+    assert_eq!(shown, [""; 0]);
 }
 
 fn all_capabilities() -> Value {

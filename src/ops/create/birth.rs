@@ -78,7 +78,7 @@ pub fn clone_into(
     birthplace: Option<&mut Birthplace>,
     plan: &Plan,
 ) -> Result<Cloned> {
-    let Some(birthplace) = birthplace else { return clone_init(flags, joined, None) };
+    let Some(birthplace) = birthplace else { return clone_init(flags, joined, None, plan) };
     let cloned = clone_into_open(flags, joined, birthplace.directory.as_fd(), plan)?;
     match (&cloned, birthplace.placeholder.take()) {
         // Now there is init in the scope.
@@ -96,13 +96,13 @@ fn clone_into_open(
     plan: &Plan,
 ) -> Result<Cloned> {
     let of = plan.cgroup.as_ref().expect("what was made was planned");
-    match clone_init(flags, joined, Some(cgroup)) {
+    match clone_init(flags, joined, Some(cgroup), plan) {
         Err(error) if membership::is_refused(&error) => {
             if membership::make_threaded(cgroup, of, &plan.resources)? {
-                return clone_init(flags, joined, Some(cgroup));
+                return clone_init(flags, joined, Some(cgroup), plan);
             }
             let stay = membership::Stay::begin(cgroup, of).map_err(|_| error)?;
-            let cloned = clone_init(flags, joined, None);
+            let cloned = clone_init(flags, joined, None, plan);
             // Also when there is no init: undoing ends all that is in the cgroup.
             if !matches!(cloned, Ok(Cloned::Init)) {
                 stay.end()?;
