@@ -24,6 +24,8 @@ impl Fifo {
             Mode::empty(),
         )
         .expect("open the fifo");
+        // For users of the container too, whatever the umask.
+        rustix::fs::fchmod(&fd, Mode::from_raw_mode(0o666)).expect("chmod the fifo");
         Self { fd, path: path.to_owned(), rest: RefCell::default() }
     }
 

@@ -221,7 +221,7 @@ fn a_paused_container_without_a_pid_namespace_is_deleted_whole() {
 /// A FUSE file system that answers nothing: who looks into it waits, and only SIGKILL wakes it.
 struct Silent {
     target: PathBuf,
-    _server: fs::File,
+    _server: File,
 }
 
 impl Silent {
