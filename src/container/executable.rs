@@ -22,8 +22,8 @@ const DEFAULT_PATH: &str = "/bin:/usr/bin";
 /// executed. Runs in the container, as its user.
 ///
 /// # Errors
-/// "executable file not found in $PATH", "no such file or directory", "permission denied",
-/// "is a directory", or that its interpreter is missing.
+/// "executable file not found in $PATH", "no such file or directory", "permission denied", of a
+/// directory "is a directory: permission denied", or that its interpreter is missing.
 pub fn find(name: &str, env: &[String]) -> Result<CString> {
     let found =
         if name.contains('/') { check(name).map(|()| name.to_owned()) } else { search(name, env) };
@@ -59,7 +59,8 @@ fn check(path: &str) -> std::result::Result<(), String> {
         format!("stat {path}: {}", lower(errno))
     })?;
     if metadata.is_dir() {
-        return Err("is a directory".to_owned());
+        // The words of execve(2)'s EACCES too: docker before 23 and podman know only those for 126.
+        return Err("is a directory: permission denied".to_owned());
     }
     if !metadata.is_file() {
         return Err("permission denied: not a regular file".to_owned());
@@ -190,7 +191,7 @@ mod tests {
             |name: &str| find(name, &["PATH=/nowhere".to_owned()]).unwrap_err().to_string();
         assert_eq!(message("none"), "exec: \"none\": executable file not found in $PATH");
         assert_eq!(message("/x/y"), "exec: \"/x/y\": stat /x/y: no such file or directory");
-        assert_eq!(message("/"), "exec: \"/\": is a directory");
+        assert_eq!(message("/"), "exec: \"/\": is a directory: permission denied");
         assert!(message("/dev/null").contains("permission denied"));
     }
 }

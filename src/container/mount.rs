@@ -227,12 +227,15 @@ fn target(root: &InRoot, mount: &Mount, leaf: Leaf) -> Result<OwnedFd> {
         return Err(Error::new(message));
     }
     if leaf_of(target.as_fd())? != leaf {
-        // Said here, because move_mount(2) answers EINVAL.
+        // Said here, because move_mount(2) answers EINVAL. In the words of mount(2)'s ENOTDIR, which
+        // docker answers with a hint.
         let (is, has) = match leaf {
-            Leaf::Directory => ("a directory", "is not a directory"),
-            Leaf::File => ("a file", "is a directory"),
+            Leaf::Directory => ("a directory", "none"),
+            Leaf::File => ("a file", "a directory"),
         };
-        return Err(Error::new(format!("the source is {is}, the destination {has}")));
+        return Err(Error::new(format!(
+            "not a directory: the source is {is}, the destination {has}"
+        )));
     }
     Ok(target)
 }
