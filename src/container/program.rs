@@ -42,7 +42,7 @@ pub fn become_user<'a>(
         terminal::give_streams(plan.credentials.uid)?;
     }
     // Before the limits, of which one is the number of descriptors.
-    let directory = working_directory::open(root, &plan.cwd)?;
+    let directory = working_directory::open(root, &plan.cwd, plan.makes_cwd)?;
     if !plan.limits_by_runtime {
         credentials::set_limits(0, plan)?;
     }

@@ -2,16 +2,21 @@
 
 use std::os::fd::{AsFd, OwnedFd};
 
+use nix::fcntl::OFlag;
+
 use crate::error::{Call, Context, Error, Result};
 use crate::sys::path::{InRoot, Leaf};
 
-/// Opens the directory, and makes it if it is missing, as runc does. No magic link of procfs is
-/// followed: /proc/self/fd/N could be a directory of the host (CVE-2024-21626).
+/// Opens the directory. If it is missing it is made where `may_make` says so: as runc does, for the
+/// container's first program and for no other. No magic link of procfs is followed:
+/// /proc/self/fd/N could be a directory of the host (CVE-2024-21626).
 ///
 /// # Errors
 /// Those of openat2(2) and mkdir(2).
-pub fn open(root: &InRoot, path: &str) -> Result<OwnedFd> {
-    root.make(path, Leaf::Directory).context(|| "config.json: /process/cwd")
+pub fn open(root: &InRoot, path: &str, may_make: bool) -> Result<OwnedFd> {
+    let opened =
+        if may_make { root.make(path, Leaf::Directory) } else { root.open(path, OFlag::O_PATH) };
+    opened.context(|| "config.json: /process/cwd")
 }
 
 /// Goes there.

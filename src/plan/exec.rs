@@ -112,6 +112,7 @@ pub fn plan(config: Spec, wanted: Wanted, host: &Host) -> Result<Exec> {
     let linux = config.linux;
     let namespaces = namespaces::plan(&linux.namespaces, &linux.time_offsets, &mut problems);
     let mut process = process::plan(process, host, namespaces.is_own(USER), &mut problems);
+    process.makes_cwd = false;
     seccomp::plan(&linux, &config.annotations, Some(&mut process), host, &mut problems);
     let own = |kind: &&(_, u64)| namespaces.is_own(kind.1) && kind.1 != PID;
     let exec = Exec {

@@ -19,6 +19,8 @@ pub struct Process {
     pub env: Vec<String>,
     /// The working directory.
     pub cwd: String,
+    /// Whether it is made if it is missing: by `create`, not by `exec`.
+    pub makes_cwd: bool,
     /// The terminal: its size, if one is given.
     pub terminal: Option<Option<config::ConsoleSize>>,
     /// Who it is.
@@ -82,6 +84,7 @@ pub fn plan(
     Process {
         env: plan_env(process.env, problems),
         cwd: process.cwd,
+        makes_cwd: true,
         // config.md: the size is ignored without a terminal.
         terminal: process.terminal.then_some(process.console_size),
         rlimits: credentials::plan_rlimits(&process.rlimits, problems),
