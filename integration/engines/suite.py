@@ -60,9 +60,9 @@ def check(tested, own, name, case, tally):
     if wrong:
         tally.skip(name, "the engine's own runtimes fail")
         return
-    before = left_behind()
+    before = left_behind(tested.module)
     wrong = tested.try_case(case, "hull")
-    after = left_behind()
+    after = left_behind(tested.module)
     if wrong:
         tally.fail(name, wrong)
     elif after - before:
@@ -96,14 +96,13 @@ def reason(wrong):
     return f"{wrong[0]}: {said[-1] if said else wrong[-1]}"
 
 
-def left_behind():
+def left_behind(module):
     """Mounts, cgroups and state that belong to containers."""
     with open("/proc/self/mountinfo") as mounts:
         found = {"mount " + line.split()[4] for line in mounts}
     for directory, _, _ in os.walk("/sys/fs/cgroup"):
         if re.search(r"[0-9a-f]{64}", directory):
             found.add("cgroup " + directory)
-    for directory in ("/run/hull",):
-        if os.path.isdir(directory):
-            found |= {f"state {directory}/{name}" for name in os.listdir(directory)}
+    for pattern in ("/run/hull/*", *getattr(module, "BELONGS", ())):
+        found |= {f"state {path}" for path in glob.glob(pattern)}
     return found
