@@ -4,6 +4,7 @@ import os
 import shutil
 import subprocess
 
+import readme
 import rootfs
 from engines import transcript
 
@@ -27,7 +28,7 @@ default_ulimits = []
 pids_limit = 0
 [network]
 network_config_dir = "{self.directory}/networks"
-''')
+''' + readme.configuration("[engine.runtimes]", os.environ["HULL"]))
         self.write("bin/podman", f'''#!/bin/sh
 exec {shutil.which("podman")} --root {self.directory}/storage --runroot /run/podman/root \\
     --tmpdir /run/podman/tmp --cgroup-manager cgroupfs --storage-driver overlay \\
@@ -45,7 +46,7 @@ exec {shutil.which("podman")} --root {self.directory}/storage --runroot /run/pod
             "CONTAINERS_CONF": f"{self.directory}/containers.conf",
             "TMPDIR": self.directory,
             "PATH": f"{self.directory}/bin:{os.environ['PATH']}",
-            "RUNTIME_PATH": runtime,
+            "RUNTIME_PATH": "hull" if label == "hull" else runtime,
             "IMAGE": rootfs.IMAGE,
         }
 
