@@ -55,7 +55,7 @@ def image(scratch):
     return archive
 
 
-def pack(rootfs, archive):
+def pack(rootfs, archive, name=IMAGE, command=("sh",)):
     layer = archive + ".layer"
     subprocess.run(["tar", "-C", rootfs, "--numeric-owner", "-cf", layer, "."], check=True)
     with open(layer, "rb") as file:
@@ -63,7 +63,7 @@ def pack(rootfs, archive):
     config = {
         "architecture": architecture(),
         "os": "linux",
-        "config": {"Env": ["PATH=/usr/sbin:/usr/bin:/sbin:/bin"], "Cmd": ["sh"]},
+        "config": {"Env": ["PATH=/usr/sbin:/usr/bin:/sbin:/bin"], "Cmd": list(command)},
         "rootfs": {"type": "layers", "diff_ids": [f"sha256:{layer_digest}"]},
         # Builders refuse to build on an image with more layers than history.
         "history": [{"created_by": "debootstrap"}],
@@ -98,8 +98,8 @@ def pack(rootfs, archive):
             },
         )
         manifest["annotations"] = {
-            "org.opencontainers.image.ref.name": IMAGE,
-            "io.containerd.image.name": IMAGE,
+            "org.opencontainers.image.ref.name": name,
+            "io.containerd.image.name": name,
         }
         index = {"schemaVersion": 2, "mediaType": f"{media}.index.v1+json", "manifests": [manifest]}
         add("index.json", json.dumps(index).encode())

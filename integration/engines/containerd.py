@@ -21,11 +21,13 @@ BELONGS = ("/run/containerd/runc/hull/*", "/run/containerd/state/io.containerd.r
 class Engine:
     """A daemon of its own, and a ctr in front of $PATH that talks to it."""
 
+    NAMESPACE = "hull"
+
     def __init__(self, scratch, archive):
-        self.directory = f"{scratch}/engines/containerd"
+        self.directory = f"{scratch}/engines/{self.NAMESPACE}"
         os.makedirs(f"{self.directory}/bin")
-        self.write("config.toml", self.configuration(f"{scratch}/layers/containerd"))
-        self.write("bin/ctr", f"#!/bin/sh\nexec {shutil.which('ctr')} --address {ADDRESS} --namespace hull \"$@\"\n")
+        self.write("config.toml", self.configuration(f"{scratch}/layers/{self.NAMESPACE}"))
+        self.write("bin/ctr", f'#!/bin/sh\nexec {shutil.which("ctr")} --address {ADDRESS} --namespace {self.NAMESPACE} "$@"\n')
         os.chmod(f"{self.directory}/bin/ctr", 0o755)
         with open(f"{self.directory}/log", "wb") as log:
             command = ["containerd", "--config", f"{self.directory}/config.toml"]
