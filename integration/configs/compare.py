@@ -41,12 +41,6 @@ DIFFERENCES = [
         r"^'/dev/core' ",
         "a link only if /proc/kcore exists (runtime-linux.md); crun always makes it",
     ),
-    (
-        r"^configs/spec/",
-        "start",
-        r"^warning: config.json: /process/capabilities/ambient/\d: ",
-        "what cannot be granted is logged (config.md, capabilities)",
-    ),
 ]
 
 

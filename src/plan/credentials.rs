@@ -69,7 +69,7 @@ pub fn plan(
         groups: user.additional_gids,
         umask: user.umask,
         capabilities: capabilities
-            .map(|sets| plan_capabilities(sets, permitted, problems))
+            .map(|sets| plan_capabilities(sets, user.uid, permitted, problems))
             .unwrap_or_default(),
     }
 }
@@ -78,6 +78,7 @@ pub fn plan(
 /// no call is made that the kernel must refuse.
 fn plan_capabilities(
     sets: &Capabilities,
+    uid: u32,
     permitted_to_runtime: u64,
     problems: &mut Problems,
 ) -> CapabilitySets {
@@ -105,12 +106,18 @@ fn plan_capabilities(
         permitted_to_runtime & bounding,
         "it is not in the bounding set",
     );
-    let ambient = mask(
-        "ambient",
-        &sets.ambient,
-        permitted & inheritable,
-        "it is not both permitted and inheritable",
-    );
+    // User 0 keeps over execve what is permitted and in the bounding set, ambient or not, and loses
+    // its ambient set when it becomes another (capabilities(7)): nothing to warn of. The engines ask
+    // for it in every config, and buildah shows each warning to who builds.
+    let raisable = permitted & inheritable;
+    let without_ambient = if uid == 0 { permitted & bounding } else { 0 };
+    let ambient = raisable
+        & mask(
+            "ambient",
+            &sets.ambient,
+            raisable | without_ambient,
+            "it is not both permitted and inheritable",
+        );
     CapabilitySets { bounding, effective, inheritable, permitted, ambient }
 }
 
@@ -160,7 +167,7 @@ mod tests {
     fn an_unknown_capability_is_a_warning_and_left_out() {
         let mut problems = Problems::default();
         let names = ["CAP_KILL", "CAP_FUTURE"];
-        let planned = plan_capabilities(&sets(&names, &names, &names), ALL, &mut problems);
+        let planned = plan_capabilities(&sets(&names, &names, &names), 0, ALL, &mut problems);
         let all = [planned.bounding, planned.effective, planned.permitted, planned.ambient];
         assert_eq!(all, [KILL; 4]);
         assert!(problems.wrong().is_empty());
@@ -171,11 +178,23 @@ mod tests {
     fn no_set_is_larger_than_the_kernel_would_grant() {
         let mut problems = Problems::default();
         let kill = ["CAP_KILL"];
-        let planned = plan_capabilities(&sets(&[], &kill, &kill), ALL, &mut problems);
+        let planned = plan_capabilities(&sets(&[], &kill, &kill), 0, ALL, &mut problems);
         let CapabilitySets { bounding, effective, inheritable, ambient, .. } = planned;
         assert_eq!((bounding, effective, inheritable, ambient), (0, KILL, 0, 0));
-        let planned = plan_capabilities(&sets(&kill, &kill, &kill), 0, &mut problems);
+        let planned = plan_capabilities(&sets(&kill, &kill, &kill), 0, 0, &mut problems);
         assert_eq!(planned, CapabilitySets::default());
+    }
+
+    #[test]
+    fn what_root_gets_by_execve_is_no_warning_as_ambient() {
+        let kill = ["CAP_KILL"];
+        let asked = Capabilities { inheritable: Vec::new(), ..sets(&kill, &kill, &kill) };
+        for (uid, warnings) in [(0, 0), (1000, 1)] {
+            let mut problems = Problems::default();
+            let planned = plan_capabilities(&asked, uid, ALL, &mut problems);
+            assert_eq!((planned.permitted, planned.ambient), (KILL, 0));
+            assert_eq!(problems.warnings.len(), warnings, "user {uid}");
+        }
     }
 
     #[test]
