@@ -28,15 +28,15 @@ def mirror():
     sys.exit("integration: apt knows no Debian archive (apt-get update?)")
 
 
-def directory():
-    """The rootfs; nobody writes to it, containers get an overlay."""
+def directory(*packages):
+    """The rootfs, with more packages; nobody writes to it, containers get an overlay."""
     cache = os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")
-    made = f"{cache}/hull-integration/{SUITE}-minbase-{architecture()}"
+    made = "-".join([f"{cache}/hull-integration/{SUITE}-minbase", *packages, architecture()])
     if not os.path.isdir(made):
         print(f"integration: debootstrap {SUITE} into {made}", flush=True)
         building = f"{made}.{os.getpid()}"
         os.makedirs(building)
-        command = ["debootstrap", "--variant=minbase", SUITE, building, mirror()]
+        command = ["debootstrap", "--variant=minbase", f"--include={','.join(packages)}", SUITE, building, mirror()]
         result = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
         if result.returncode:
             shutil.rmtree(building)
@@ -47,11 +47,11 @@ def directory():
     return made
 
 
-def image(scratch):
+def image(scratch, *packages):
     """An OCI archive of one layer, made once, that podman, ctr and docker import as IMAGE."""
-    archive = f"{scratch}/image.tar"
+    archive = "-".join([f"{scratch}/image", *packages]) + ".tar"
     if not os.path.exists(archive):
-        pack(directory(), archive)
+        pack(directory(*packages), archive)
     return archive
 
 

@@ -6,6 +6,7 @@ import subprocess
 
 import readme
 import rootfs
+import view
 from engines import transcript
 
 NEEDS = {"podman": "podman", "conmon": "conmon", "catatonit": "catatonit"}
@@ -18,9 +19,11 @@ class Engine:
     """podman, through a program in front of $PATH that adds the options of this run."""
 
     def __init__(self, scratch, archive):
-        self.directory = f"{scratch}/engines/podman"
+        self.directory = f"{scratch}/{type(self).__module__.replace('.', '/')}"
+        self.run = f"/run/hull-{os.path.basename(self.directory)}"
         os.makedirs(f"{self.directory}/bin")
         os.mkdir(f"{self.directory}/networks")
+        manager = "systemd" if view.under_systemd() else "cgroupfs"
         # Its defaults want CAP_SYS_RESOURCE, and a controller that a hybrid host has elsewhere.
         self.write("containers.conf", f'''
 [containers]
@@ -30,9 +33,9 @@ pids_limit = 0
 network_config_dir = "{self.directory}/networks"
 ''' + readme.configuration("[engine.runtimes]", os.environ["HULL"]))
         self.write("bin/podman", f'''#!/bin/sh
-exec {shutil.which("podman")} --root {self.directory}/storage --runroot /run/podman/root \\
-    --tmpdir /run/podman/tmp --cgroup-manager cgroupfs --storage-driver overlay \\
-    --events-backend file --runtime "$RUNTIME_PATH" "$@"
+exec {shutil.which("podman")} --root {self.directory}/storage --runroot {self.run}/root \\
+    --tmpdir {self.run}/tmp --cgroup-manager {manager} --storage-driver overlay \\
+    --events-backend file --runtime "$RUNTIME" "$@"
 ''')
         os.chmod(f"{self.directory}/bin/podman", 0o755)
         self.podman("load", "--quiet", "--input", archive)
@@ -42,11 +45,13 @@ exec {shutil.which("podman")} --root {self.directory}/storage --runroot /run/pod
             file.write(text.lstrip())
 
     def environment(self, label, runtime):
+        """The variables of a case that runs with this runtime."""
         return {
             "CONTAINERS_CONF": f"{self.directory}/containers.conf",
             "TMPDIR": self.directory,
             "PATH": f"{self.directory}/bin:{os.environ['PATH']}",
-            "RUNTIME_PATH": "hull" if label == "hull" else runtime,
+            "RUNTIME": label,
+            "RUNTIME_PATH": runtime,
             "IMAGE": rootfs.IMAGE,
         }
 

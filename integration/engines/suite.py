@@ -22,10 +22,12 @@ terminal() {{ {HERE}/terminal "$@"; }}
 
 
 def run(options, scratch, suite, module, tally):
-    """Every case in the files beside `module`, which has `NEEDS` and a class `Engine`:
-    environment(label, runtime) gives the variables of the cases, clean() removes every container.
+    """Every case in the files beside `module`, which has `NEEDS`, perhaps `IN_IMAGE` (packages beside
+    the essential ones), `SIMPLEST` (a case that a runtime passes if it works here at all) and a
+    class `Engine`: environment(label, runtime) gives the variables of the cases, clean() removes
+    every container.
     """
-    engine = module.Engine(scratch, rootfs.image(scratch))
+    engine = module.Engine(scratch, rootfs.image(scratch, *getattr(module, "IN_IMAGE", ())))
     runtimes = {label: shutil.which(label) for label in OWN if shutil.which(label)}
     runtimes["hull"] = os.environ["HULL"]
     tested = Runner(engine, runtimes, f"{scratch}/{suite}/cases", module)
@@ -45,17 +47,19 @@ def run(options, scratch, suite, module, tally):
             for case in transcript.read(path):
                 name = f"{suite}/{file}: {case.name}"
                 if re.search(options.only, name):
-                    check(tested, own, name, case, tally)
+                    check(options, tested, own, name, case, tally)
     finally:
         engine.close()
 
 
-def check(tested, own, name, case, tally):
+def check(options, tested, own, name, case, tally):
     wrong = ["no runtime of the engine runs here"]
     for label in own:
         wrong = tested.try_case(case, label)
         if not wrong:
             break
+        if options.save:
+            save(f"{options.save}/{name}.{label}", wrong)
         print(f"{name}: with {label}: {reason(wrong)}", flush=True)
     if wrong:
         tally.skip(name, "the engine's own runtimes fail")
@@ -83,7 +87,7 @@ class Runner:
         self.count += 1
         directory = f"{self.directory}/{self.count}"
         os.makedirs(directory)
-        environment = {**os.environ, **self.engine.environment(label, self.runtimes[label]), "RUNTIME": label}
+        environment = {**os.environ, **self.engine.environment(label, self.runtimes[label])}
         try:
             return transcript.run(case, PRELUDE, directory, environment)
         finally:
@@ -94,6 +98,12 @@ def reason(wrong):
     """One line of what transcript.run() tells: the command, and what it wrote last."""
     said = [line for line in wrong[1:] if not re.fullmatch(r"\[\d+\]|", line)]
     return f"{wrong[0]}: {said[-1] if said else wrong[-1]}"
+
+
+def save(path, lines):
+    os.makedirs(os.path.dirname(path), exist_ok=True)
+    with open(path, "w") as file:
+        file.write("\n".join(lines) + "\n")
 
 
 def left_behind(module):

@@ -51,7 +51,7 @@ def read(path):
 
 def run(case, prelude, directory, environment):
     """What was not as expected, as lines to print; none if all was. Ends at the first."""
-    script = f"{directory}/script"
+    script = f"{directory}/.case"
     with open(script, "w") as file:
         file.write(prelude + "\n")
         for command in case.commands:
