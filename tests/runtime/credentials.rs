@@ -13,6 +13,7 @@ table!(Root, Busybox;
     the_bounding_set_limits_what_a_program_can_gain,
     an_unknown_capability_is_a_warning,
     a_capability_that_cannot_be_granted_is_a_warning[Hull("runc 1.1.5 fails")],
+    an_ambient_capability_that_root_has_anyway_is_no_warning,
     a_capability_of_the_config_can_be_used,
 );
 
@@ -103,6 +104,19 @@ fn a_capability_that_cannot_be_granted_is_a_warning() {
     let output = bundle.run().ok();
     assert_eq!(output.lines()[1], format!("CapPrm:{}", mask(&[0])));
     let _ = output.names("CAP_SYS_TIME");
+}
+
+// What buildah, podman and `runc spec` write: ambient, not inheritable. Its twin is another user.
+fn an_ambient_capability_that_root_has_anyway_is_no_warning() {
+    let set = json!(["CAP_CHOWN"]);
+    let sets = json!({"bounding": set, "permitted": set, "effective": set, "ambient": set});
+    let bundle = || Bundle::new().set("/process/capabilities", sets.clone()).script(SETS);
+    let output = bundle().run().ok();
+    assert_eq!(output.lines()[2], format!("CapEff:{}", mask(&[0])));
+    assert_eq!(output.stderr, "");
+    let output = bundle().set("/process/user/uid", 1000).run().ok();
+    assert_eq!(output.lines()[2], format!("CapEff:{}", mask(&[])));
+    let _ = output.names("/process/capabilities/ambient/0");
 }
 
 fn a_capability_of_the_config_can_be_used() {

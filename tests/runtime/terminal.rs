@@ -336,7 +336,7 @@ fn run_in_the_foreground_takes_over_the_size_and_its_changes() {
 fn output_that_does_not_end_is_not_waited_for() {
     let bundle = waiting();
     run(&bundle);
-    let script = "trap '' HUP; (while :; do echo more; done) & exit 3";
+    let script = "trap '' HUP; (while :; do echo more; done) & echo first; exit 3";
     let output = bundle.exec_script(&["-t"], script).exits(3);
-    assert!(output.stdout.contains("more"), "{output}");
+    assert!(output.stdout.contains("first\n"), "{output}");
 }
