@@ -24,7 +24,7 @@ pub fn build(
     let rules = by_precedence(rules, conditions, architecture)?;
     let lists: Vec<(&[Condition], Id)> = rules
         .iter()
-        .map(|rule| (conditions[rule.conditions].as_slice(), tree.verdict(rule.action)))
+        .map(|rule| (conditions[rule.conditions as usize].as_slice(), tree.verdict(rule.action)))
         .collect();
     if let Some(argument) = only_argument(&lists) {
         let ranges = ranges(&lists, architecture, default);
@@ -47,6 +47,7 @@ fn by_precedence(
     conditions: &[Vec<Condition>],
     architecture: &Architecture,
 ) -> Result<Vec<Rule>, Contradiction> {
+    let conditions = |rule: &Rule| &conditions[rule.conditions as usize];
     let place = |condition: &Condition| {
         let value = value_on(architecture, condition);
         let (class, value) = match condition.operator {
@@ -58,11 +59,11 @@ fn by_precedence(
     };
     let mut sorted = rules.to_vec();
     sorted.sort_by(|a, b| {
-        let places = |rule: &Rule| conditions[rule.conditions].iter().map(place);
+        let places = |rule: &Rule| conditions(rule).iter().map(place);
         places(a).cmp(places(b))
     });
     let contradicts = |pair: &&[Rule]| {
-        let same = conditions[pair[0].conditions] == conditions[pair[1].conditions];
+        let same = conditions(&pair[0]) == conditions(&pair[1]);
         same && pair[0].action != pair[1].action
     };
     match sorted.windows(2).find(contradicts) {

@@ -1,6 +1,7 @@
 //! The first step: from the section of the config to a checked rule set, in numbers.
 
 use std::fmt;
+use std::ops::Range;
 
 use super::architectures::{Architecture, NATIVE};
 use super::syscalls::{ARM_PRIVATE, Call};
@@ -37,9 +38,9 @@ pub struct Rule {
     /// SECCOMP_RET_*, with its data.
     pub action: u32,
     /// The place in [`RuleSet::conditions`].
-    pub conditions: usize,
+    pub conditions: u32,
     /// The place in the config's `syscalls`.
-    pub entry: usize,
+    pub entry: u32,
 }
 
 /// A condition on an argument.
@@ -129,51 +130,47 @@ pub const ENOSYS: u32 = 38;
 const LARGEST_ERRNO: u64 = 4095;
 
 /// Calls that an architecture may also do through one other, by the number in its first argument:
-/// socketcall(2) (linux/net.h) and ipc(2) (linux/ipc.h).
-const MULTIPLEXED: [(&str, &[(&str, u64)]); 2] = [
-    (
-        "socketcall",
-        &[
-            ("accept", 5),
-            ("accept4", 18),
-            ("bind", 2),
-            ("connect", 3),
-            ("getpeername", 7),
-            ("getsockname", 6),
-            ("getsockopt", 15),
-            ("listen", 4),
-            ("recv", 10),
-            ("recvfrom", 12),
-            ("recvmmsg", 19),
-            ("recvmsg", 17),
-            ("send", 9),
-            ("sendmmsg", 20),
-            ("sendmsg", 16),
-            ("sendto", 11),
-            ("setsockopt", 14),
-            ("shutdown", 13),
-            ("socket", 1),
-            ("socketpair", 8),
-        ],
-    ),
-    (
-        "ipc",
-        &[
-            ("msgctl", 14),
-            ("msgget", 13),
-            ("msgrcv", 12),
-            ("msgsnd", 11),
-            ("semctl", 3),
-            ("semget", 2),
-            ("semop", 1),
-            ("semtimedop", 4),
-            ("shmat", 21),
-            ("shmctl", 24),
-            ("shmdt", 22),
-            ("shmget", 23),
-        ],
-    ),
+/// socketcall(2) (linux/net.h) and ipc(2) (linux/ipc.h). Sorted.
+static MULTIPLEXED: [(Call, Call, u64); 32] = [
+    (call("accept"), SOCKETCALL, 5),
+    (call("accept4"), SOCKETCALL, 18),
+    (call("bind"), SOCKETCALL, 2),
+    (call("connect"), SOCKETCALL, 3),
+    (call("getpeername"), SOCKETCALL, 7),
+    (call("getsockname"), SOCKETCALL, 6),
+    (call("getsockopt"), SOCKETCALL, 15),
+    (call("listen"), SOCKETCALL, 4),
+    (call("msgctl"), IPC, 14),
+    (call("msgget"), IPC, 13),
+    (call("msgrcv"), IPC, 12),
+    (call("msgsnd"), IPC, 11),
+    (call("recv"), SOCKETCALL, 10),
+    (call("recvfrom"), SOCKETCALL, 12),
+    (call("recvmmsg"), SOCKETCALL, 19),
+    (call("recvmsg"), SOCKETCALL, 17),
+    (call("semctl"), IPC, 3),
+    (call("semget"), IPC, 2),
+    (call("semop"), IPC, 1),
+    (call("semtimedop"), IPC, 4),
+    (call("send"), SOCKETCALL, 9),
+    (call("sendmmsg"), SOCKETCALL, 20),
+    (call("sendmsg"), SOCKETCALL, 16),
+    (call("sendto"), SOCKETCALL, 11),
+    (call("setsockopt"), SOCKETCALL, 14),
+    (call("shmat"), IPC, 21),
+    (call("shmctl"), IPC, 24),
+    (call("shmdt"), IPC, 22),
+    (call("shmget"), IPC, 23),
+    (call("shutdown"), SOCKETCALL, 13),
+    (call("socket"), SOCKETCALL, 1),
+    (call("socketpair"), SOCKETCALL, 8),
 ];
+const SOCKETCALL: Call = call("socketcall");
+const IPC: Call = call("ipc");
+
+const fn call(name: &str) -> Call {
+    Call::named(name).expect("the table has it")
+}
 
 /// Makes the rule set. Names that are unknown, or that no architecture of the profile has, are
 /// skipped, as all engines expect; `is_strict` makes unknown ones wrong.
@@ -185,10 +182,12 @@ pub fn check(section: &Seccomp, is_strict: bool, problems: &mut Problems) -> Rul
         problems,
     );
     let architectures = plan_architectures(&section.architectures, problems);
+    // Room for all of them at once: what costs of a rule is the page that it is written to.
+    let names = section.syscalls.iter().map(|rule| rule.names.len()).sum();
     let mut set = RuleSet {
         default,
         conditions: vec![Vec::new()],
-        calls: architectures.into_iter().map(Calls::none).collect(),
+        calls: architectures.into_iter().map(|it| Calls::none(it, names)).collect(),
     };
     for (index, rule) in section.syscalls.iter().enumerate() {
         let at = Place { entry: index, field: "" };
@@ -207,7 +206,7 @@ pub fn check(section: &Seccomp, is_strict: bool, problems: &mut Problems) -> Rul
                 problems.add(at.field("action"), "SCMP_ACT_NOTIFY cannot be used for write");
             }
             match Call::named(name) {
-                Some(call) => set.add(call, action, &alternatives, index),
+                Some(call) => set.add(call, action, alternatives.clone(), index as u32),
                 None if is_strict => {
                     let pointer = format!("{}/{place}", at.field("names"));
                     problems.add(pointer, format_args!("unknown system call {name:?}"));
@@ -270,9 +269,9 @@ impl RuleSet {
         args: &[seccomp::Argument],
         at: Place,
         problems: &mut Problems,
-    ) -> Vec<usize> {
+    ) -> Range<u32> {
         if args.is_empty() {
-            return vec![0];
+            return 0..1;
         }
         let mut list = Vec::with_capacity(args.len());
         for (place, argument) in args.iter().enumerate() {
@@ -293,50 +292,53 @@ impl RuleSet {
             }
         }
         list.sort_by_key(|condition| condition.argument);
-        let first = self.conditions.len();
+        let first = self.next();
         if list.windows(2).any(|pair| pair[0].argument == pair[1].argument) {
             self.conditions.extend(list.into_iter().map(|condition| vec![condition]));
         } else {
             self.conditions.push(list);
         }
-        (first..self.conditions.len()).collect()
+        first..self.next()
+    }
+
+    /// The place of the next conditions.
+    fn next(&self) -> u32 {
+        self.conditions.len() as u32
     }
 
     /// Adds a rule for one call to each architecture that has it.
-    fn add(&mut self, call: Call, action: u32, alternatives: &[usize], entry: usize) {
+    fn add(&mut self, call: Call, action: u32, alternatives: Range<u32>, entry: u32) {
         for calls in &mut self.calls {
             calls.note(call);
-            calls.add(call, action, alternatives, entry, self.default);
+            calls.add(call, action, alternatives.clone(), entry, self.default);
         }
-        for (through, members) in MULTIPLEXED {
-            let Ok(at) = members.binary_search_by_key(&call.name(), |(name, _)| *name) else {
-                continue;
-            };
-            let Some(through) = Call::named(through) else { continue };
-            let has_it = |calls: &Calls| through.number(calls.architecture.column).is_some();
-            if !self.calls.iter().any(has_it) {
-                continue;
-            }
-            // The other arguments stand in memory, where a filter cannot look.
-            let first = self.conditions.len();
-            for alternative in alternatives {
-                let rest = self.conditions[*alternative].iter().filter(|it| it.argument != 0);
-                let (operator, value, mask) = (Operator::Equal, members[at].1, u64::MAX);
-                let which = Condition { argument: 0, operator, value, mask };
-                let list = std::iter::once(which).chain(rest.copied()).collect();
-                self.conditions.push(list);
-            }
-            let alternatives: Vec<usize> = (first..self.conditions.len()).collect();
-            for calls in &mut self.calls {
-                calls.add(through, action, &alternatives, entry, self.default);
-            }
+        let Ok(at) = MULTIPLEXED.binary_search_by_key(&call, |(member, ..)| *member) else {
+            return;
+        };
+        let (_, through, value) = MULTIPLEXED[at];
+        let has_it = |calls: &Calls| through.number(calls.architecture.column).is_some();
+        if !self.calls.iter().any(has_it) {
+            return;
+        }
+        // The other arguments stand in memory, where a filter cannot look.
+        let first = self.next();
+        for alternative in alternatives {
+            let rest = &self.conditions[alternative as usize];
+            let rest = rest.iter().filter(|it| it.argument != 0);
+            let which = Condition { argument: 0, operator: Operator::Equal, value, mask: u64::MAX };
+            let list = std::iter::once(which).chain(rest.copied()).collect();
+            self.conditions.push(list);
+        }
+        let alternatives = first..self.next();
+        for calls in &mut self.calls {
+            calls.add(through, action, alternatives.clone(), entry, self.default);
         }
     }
 }
 
 impl Calls {
-    fn none(architecture: &'static Architecture) -> Self {
-        Self { architecture, rules: Vec::new(), newest: None }
+    fn none(architecture: &'static Architecture, names: usize) -> Self {
+        Self { architecture, rules: Vec::with_capacity(names), newest: None }
     }
 
     /// The profile knows this call, whatever it says of it.
@@ -346,13 +348,13 @@ impl Calls {
         self.newest = self.newest.max(ordinary.map(|number| number + self.architecture.bit()));
     }
 
-    fn add(&mut self, call: Call, action: u32, alternatives: &[usize], entry: usize, default: u32) {
+    fn add(&mut self, call: Call, action: u32, alternatives: Range<u32>, entry: u32, default: u32) {
         let Some(number) = call.number(self.architecture.column) else { return };
         let number = number + self.architecture.bit();
         // What says the same as the default is no rule, as in runc and crun.
         if action != default {
-            let rule = |conditions: &usize| Rule { number, action, conditions: *conditions, entry };
-            self.rules.extend(alternatives.iter().map(rule));
+            let rule = |conditions| Rule { number, action, conditions, entry };
+            self.rules.extend(alternatives.map(rule));
         }
     }
 
@@ -423,10 +425,6 @@ mod tests {
 
     #[test]
     fn the_calls_behind_one_number_are_sorted_for_the_search() {
-        for (through, members) in MULTIPLEXED {
-            assert!(Call::named(through).is_some());
-            assert!(members.is_sorted_by_key(|(name, _)| *name));
-            assert!(members.iter().all(|(name, _)| Call::named(name).is_some()));
-        }
+        assert!(MULTIPLEXED.is_sorted());
     }
 }

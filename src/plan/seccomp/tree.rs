@@ -62,7 +62,7 @@ pub enum Compare {
 
 /// Two rules for the same call under the same conditions: their places in `syscalls`.
 #[derive(Debug, PartialEq, Eq)]
-pub struct Contradiction(pub usize, pub usize);
+pub struct Contradiction(pub u32, pub u32);
 
 /// `seccomp_data.nr` and `.arch` (seccomp(2)).
 const NUMBER: u32 = 0;
@@ -154,7 +154,7 @@ impl Tree {
         rules: &[Rule],
         calls: &Calls,
         set: &RuleSet,
-        chains: &mut BTreeMap<Vec<(u32, usize)>, Id>,
+        chains: &mut BTreeMap<Vec<(u32, u32)>, Id>,
     ) -> Result<Id, Contradiction> {
         // Without conditions it is the first rule that counts, and no other.
         if let Some(rule) = rules.iter().find(|rule| rule.conditions == 0) {
