@@ -31,8 +31,7 @@
 //!    `container/user.rs` start processes, and of the unpacker `unpack/user_namespace.rs`.
 //! 4. `unpack` uses `sys`, `spec`, `error`; nothing uses `unpack`.
 //! 5. No threads in the runtime, no `static mut`, no lazy globals: after clone3 the child may
-//!    allocate, because nobody else was running. Init alone has a second one, and only between a
-//!    seccomp filter that it needs to be watched under and execve ([`container::seccomp`]).
+//!    allocate, because nobody else was running.
 //! 6. A path inside the rootfs is never a string given to the kernel, until init itself is inside.
 //!    A write under /proc goes through a procfs that the container cannot have mounted over.
 //! 7. Between clone3 and execve nothing prints; init's error travels to the runtime.

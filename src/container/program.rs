@@ -3,7 +3,6 @@
 
 use std::ffi::CString;
 
-use nix::errno::Errno;
 use nix::sys::stat::{Mode, umask};
 
 use super::inherited::Inherited;
@@ -79,28 +78,15 @@ impl Program<'_> {
         process::keep_on_exec(inherited.count)
     }
 
-    /// Loads the filter and becomes the program. Returns what went wrong; where the filter may
-    /// keep this thread from telling it, `fail` tells it and ends the process instead.
+    /// Loads the filter and becomes the program. Returns what went wrong.
     #[must_use]
-    pub fn execute(&self, agent: Option<Agent>, fail: impl Fn(&Error) + Sync) -> Error {
-        match self.filter {
-            None => self.refused(self.executable.execve()),
-            Some(filter) => match seccomp::load(filter, agent, &fail, self) {
-                Err(error) => error.context("config.json: /linux/seccomp"),
-                Ok(errno) => self.refused(errno),
-            },
+    pub fn execute(&self, agent: Option<Agent>) -> Error {
+        if let Some(filter) = self.filter
+            && let Err(error) = seccomp::load(filter, agent)
+        {
+            return error;
         }
-    }
-
-    /// Makes the one call.
-    #[must_use]
-    pub fn execve(&self) -> Errno {
-        self.executable.execve()
-    }
-
-    /// What it means that it returned.
-    #[must_use]
-    pub fn refused(&self, errno: Errno) -> Error {
+        let errno = self.executable.execve();
         Error::from_call(format!("exec {:?}", self.executable.path()), errno)
     }
 }

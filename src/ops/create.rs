@@ -57,6 +57,7 @@ use crate::plan::{self, Plan};
 use crate::state::fifo;
 use crate::state::{Directory, NOTIFY, Record, Root};
 use crate::sync::{Channel, FromInit};
+use crate::sys::execve::end;
 use crate::sys::proc::{Procfs, process_stat};
 use crate::sys::process::{self, Child, Cloned};
 use crate::sys::{clock, limits, socket};
@@ -171,7 +172,7 @@ pub fn build(global: &Global, options: &Options, given: Given, start: Start) -> 
                 Init { plan, record, joined, opened, channel, fifo, inherited, connection };
             let Err(error) = init.story();
             init.fail(&error);
-            std::process::exit(1);
+            end(1);
         }
         Cloned::Runtime(child) => undo.init = Some(child),
     }
@@ -295,7 +296,7 @@ impl Init {
         if let Some(fifo) = &self.fifo {
             fifo.executes()?;
         }
-        Err(program.execute(agent, |error| self.fail(error)))
+        Err(program.execute(agent))
     }
 
     /// Steps 5 to 9: what there is to execute, and the master of the terminal.

@@ -51,8 +51,9 @@ use crate::plan::namespaces::{PID, USER};
 use crate::spec::config::Spec;
 use crate::state::{Container, Record};
 use crate::sync::{Channel, FromInit};
+use crate::sys::execve::end;
 use crate::sys::path::{InRoot, open_directory};
-use crate::sys::proc::Procfs;
+use crate::sys::proc::{Procfs, process_stat};
 use crate::sys::process::{
     self, Child, Cloned, clone3, exit_status, pidfd_open, pidfd_send_signal, setns, wait_ended,
 };
@@ -174,7 +175,7 @@ pub fn exec(global: &Global, options: &Options) -> Result<u8> {
                 Joiner { plan, init, root, procfs, record, channel, inherited, connection };
             let (channel, Err(error)) = joiner.story();
             channel.fail(&error);
-            std::process::exit(255);
+            end(255);
         }
         Cloned::Runtime(process) => process,
     };
@@ -286,8 +287,11 @@ fn hand_over(
     }
     match channel.receive()? {
         FromInit::Failed(error) => Err(Some(error)),
-        // The end of the connection: the program was executed.
-        _ => Ok(master),
+        // The end of the connection: the program was executed, or the process has ended.
+        _ => match process_stat(process.pid)? {
+            Some(stat) if !stat.has_executed => Err(None),
+            _ => Ok(master),
+        },
     }
 }
 
@@ -391,6 +395,6 @@ impl Joiner {
         }
         drop((terminal, root));
         program.get_ready(inherited)?;
-        Err(program.execute(agent, |error| channel.fail(error)))
+        Err(program.execute(agent))
     }
 }

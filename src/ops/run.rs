@@ -6,7 +6,7 @@ use super::Global;
 use super::create::{Created, Given, Options, Start, build};
 use super::delete::{end_processes, remove};
 use super::foreground::{Foreground, block_signals};
-use super::start::run_poststart;
+use super::start::{check_executed, run_poststart};
 use crate::error::Result;
 use crate::log::Level;
 use crate::state::Container;
@@ -46,8 +46,8 @@ pub fn run(global: &Global, options: &Options, how: RunOptions) -> Result<u8> {
     let container = Container { directory, record, is_creating: false };
     let started = match channel.receive() {
         Ok(FromInit::Failed(error)) | Err(error) => Err(error),
-        // The end of the connection: the program was executed.
-        Ok(_) => run_poststart(&container.record),
+        // The end of the connection: the program was executed, or init has ended.
+        Ok(_) => check_executed(&container.record).and_then(|()| run_poststart(&container.record)),
     };
     if let Err(error) = started {
         // The error that began it is the one to report.

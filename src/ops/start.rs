@@ -10,6 +10,7 @@ use crate::error::{Error, Result};
 use crate::lifecycle::{Operation, Status, check};
 use crate::state::fifo::{self, Outcome};
 use crate::state::{Container, Record, Root, check_id};
+use crate::sys::proc::process_stat;
 use crate::sys::process::{pidfd_open, wait_ended};
 
 /// Executes the program of a container that was created. Returns when it was executed.
@@ -34,8 +35,9 @@ pub fn start(global: &Global, id: &str) -> Result<()> {
     if !fifo.go()? {
         return Err(no_longer_created(&container));
     }
-    if let Outcome::Failed(words) = fifo.wait_executed()? {
-        return Err(why_not_executed(&container, words)?);
+    match fifo.wait_executed()? {
+        Outcome::Executed => check_executed(&container.record)?,
+        Outcome::Failed(words) => return Err(why_not_executed(&container.record, words)?),
     }
     fifo.remove();
     run_poststart(&container.record)?;
@@ -63,16 +65,31 @@ fn no_longer_created(container: &Container) -> Error {
     Error::new(message.err().unwrap_or_else(|| "container not running".to_owned()))
 }
 
+/// Whether init, which is about to execute the program and has nothing more to say, has done so: it
+/// may have been killed, or its filter may keep it from telling. Of one that was reaped since, nobody
+/// knows.
+///
+/// # Errors
+/// That it has ended without; those of reading /proc/PID/stat.
+pub fn check_executed(record: &Record) -> Result<()> {
+    match process_stat(record.pid)? {
+        Some(stat) if stat.start_time == record.start_time && !stat.has_executed => {
+            Err(why_not_executed(record, None)?)
+        }
+        _ => Ok(()),
+    }
+}
+
 /// The error, when init has ended: that is known by then to who reads it.
-fn why_not_executed(container: &Container, words: Option<String>) -> Result<Error> {
-    if let Some(init) = pidfd_open(container.record.pid)? {
+fn why_not_executed(record: &Record, words: Option<String>) -> Result<Error> {
+    if let Some(init) = pidfd_open(record.pid)? {
         wait_ended(init.as_fd(), LONGEST_END)?;
     }
     if let Some(words) = words {
         return Ok(Error::new(words));
     }
     let ended = "init ended before the program was executed";
-    let cgroup = container.record.cgroup.as_ref();
+    let cgroup = record.cgroup.as_ref();
     let story = cgroup.and_then(|cgroup| cgroup::oom::story(&cgroup.directory));
     Ok(Error::new(story.map_or_else(|| ended.to_owned(), |story| format!("{ended}: {story}"))))
 }

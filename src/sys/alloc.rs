@@ -5,7 +5,6 @@
 use std::alloc::{GlobalAlloc, Layout};
 use std::cell::UnsafeCell;
 use std::ptr;
-use std::sync::atomic::{AtomicBool, Ordering};
 
 /// The first arena lies in the program's own zero pages: most runs never ask for another.
 const FIRST: usize = 128 * 1024;
@@ -16,45 +15,22 @@ const NEXT: usize = 1024 * 1024;
 /// (nix's buffers for control messages, cmsg(3)).
 const ALIGN: usize = 16;
 
-/// The allocator. Nearly always there is one thread (invariant 5 of `lib.rs`), so it waits for no
-/// other: the exchange that this takes is all that it costs.
+/// The allocator. One thread only: `hull` has no other (invariant 5 of `lib.rs`).
 pub struct Bump {
-    is_taken: AtomicBool,
     first: UnsafeCell<[u8; FIRST]>,
     /// The free range, as addresses: `[at, end)`. Both 0 until the first request.
     range: UnsafeCell<(usize, usize)>,
 }
 
-// SAFETY: whoever looks at the range or changes it has set `is_taken`; after clone3 without
-// CLONE_VM the child has its own copy, which nobody has taken: the runtime has one thread then.
+// SAFETY: the runtime has one thread; after clone3 without CLONE_VM the child has its own copy.
 unsafe impl Sync for Bump {}
-
-/// The right to the range, until it is dropped.
-struct Turn<'a>(&'a AtomicBool);
-
-impl Drop for Turn<'_> {
-    fn drop(&mut self) {
-        self.0.store(false, Ordering::Release);
-    }
-}
 
 impl Bump {
     /// For a `static`.
     #[must_use]
     #[expect(clippy::new_without_default, reason = "a Default cannot be const")]
     pub const fn new() -> Self {
-        Self {
-            is_taken: AtomicBool::new(false),
-            first: UnsafeCell::new([0; FIRST]),
-            range: UnsafeCell::new((0, 0)),
-        }
-    }
-
-    fn turn(&self) -> Turn<'_> {
-        while self.is_taken.swap(true, Ordering::Acquire) {
-            std::hint::spin_loop();
-        }
-        Turn(&self.is_taken)
+        Self { first: UnsafeCell::new([0; FIRST]), range: UnsafeCell::new((0, 0)) }
     }
 }
 
@@ -63,8 +39,7 @@ impl Bump {
 // the newest block when that is freed or shrunk.
 unsafe impl GlobalAlloc for Bump {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        let _turn = self.turn();
-        // SAFETY: it is our turn, and no reference outlives this call.
+        // SAFETY: one thread (see Sync above), and no reference outlives this call.
         let range = unsafe { &mut *self.range.get() };
         if range.1 == 0 {
             let start = self.first.get() as usize;
@@ -104,7 +79,6 @@ unsafe impl GlobalAlloc for Bump {
     }
 
     unsafe fn dealloc(&self, block: *mut u8, layout: Layout) {
-        let _turn = self.turn();
         // SAFETY: as in alloc.
         let range = unsafe { &mut *self.range.get() };
         if block as usize + layout.size() == range.0 {
@@ -124,15 +98,12 @@ unsafe impl GlobalAlloc for Bump {
     }
 
     unsafe fn realloc(&self, block: *mut u8, layout: Layout, size: usize) -> *mut u8 {
-        {
-            let _turn = self.turn();
-            // SAFETY: as in alloc.
-            let range = unsafe { &mut *self.range.get() };
-            let is_newest = block as usize + layout.size() == range.0;
-            if is_newest && (block as usize).checked_add(size).is_some_and(|end| end <= range.1) {
-                range.0 = block as usize + size;
-                return block;
-            }
+        // SAFETY: as in alloc.
+        let range = unsafe { &mut *self.range.get() };
+        let is_newest = block as usize + layout.size() == range.0;
+        if is_newest && (block as usize).checked_add(size).is_some_and(|end| end <= range.1) {
+            range.0 = block as usize + size;
+            return block;
         }
         // SAFETY: `size` was checked by the caller against the same alignment (GlobalAlloc).
         let new = unsafe { self.alloc(Layout::from_size_align_unchecked(size, layout.align())) };

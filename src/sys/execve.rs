@@ -1,15 +1,8 @@
-//! execve(2), and what happens to a thread on the way there.
+//! execve(2), and the end of a process that it did not change.
 
 use std::ffi::CString;
-use std::sync::atomic::AtomicI32;
 
 use nix::errno::Errno;
-
-/// When this thread ends, by whatever, the kernel writes 0 there (set_tid_address(2)).
-pub fn clear_at_the_end(word: &'static AtomicI32) {
-    // SAFETY: the kernel writes one word, which lives as long as the process.
-    unsafe { libc::syscall(libc::SYS_set_tid_address, word.as_ptr()) };
-}
 
 /// A program and what it gets, in the kernel's form: nothing is left to be done but the call.
 pub struct Executable {
@@ -17,9 +10,6 @@ pub struct Executable {
     texts: [Vec<CString>; 2],
     pointers: [Vec<*const libc::c_char>; 2],
 }
-
-// SAFETY: the pointers are to texts of the same structure, and nobody changes either.
-unsafe impl Sync for Executable {}
 
 impl Executable {
     /// Takes the texts; the pointers are to them.
@@ -49,4 +39,12 @@ impl Executable {
         unsafe { libc::execve(self.path.as_ptr(), args.as_ptr(), env.as_ptr()) };
         Errno::last()
     }
+}
+
+/// Ends this process, whatever its filter says of exit_group(2): then by abort(3), whose last resort
+/// is an instruction that ends even init. exit(3) would go on trying for ever.
+pub fn end(status: u8) -> ! {
+    // SAFETY: the call takes a number.
+    unsafe { libc::syscall(libc::SYS_exit_group, libc::c_long::from(status)) };
+    std::process::abort()
 }

@@ -145,11 +145,16 @@ fn read_all(file: &OwnedFd) -> nix::Result<String> {
     Ok(String::from_utf8_lossy(&text).into_owned())
 }
 
+const FORK_NO_EXEC: u32 = 0x40;
+
 /// What `/proc/PID/stat` says of a process (proc_pid_stat(5)).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ProcessStat {
     /// Field 3: `Z` and `X` are processes that have ended.
     pub state: u8,
+    /// Whether it has executed something since it was born (field 9, PF_FORKNOEXEC of linux/sched.h).
+    /// It can be seen of one that has ended, too.
+    pub has_executed: bool,
     /// Field 22, in clock ticks since boot: with the pid it names one process.
     pub start_time: u64,
 }
@@ -177,8 +182,9 @@ fn parse_stat(text: &[u8]) -> Option<ProcessStat> {
     let after = text.iter().rposition(|byte| *byte == b')')? + 2;
     let mut fields = std::str::from_utf8(text.get(after..)?).ok()?.split(' ');
     let state = *fields.next()?.as_bytes().first()?;
-    let start_time = fields.nth(18)?.parse().ok()?;
-    Some(ProcessStat { state, start_time })
+    let flags: u32 = fields.nth(5)?.parse().ok()?;
+    let start_time = fields.nth(12)?.parse().ok()?;
+    Some(ProcessStat { state, has_executed: flags & FORK_NO_EXEC == 0, start_time })
 }
 
 #[cfg(test)]
@@ -189,13 +195,13 @@ mod tests {
     fn a_name_with_parentheses_does_not_shift_the_fields() {
         let line = b"7 (a) S 1 (b) R 1 7 7 0 -1 4194560 1 0 0 0 0 0 0 0 20 0 1 0 4242 1 1 1";
         let stat = parse_stat(line).unwrap();
-        assert_eq!(stat, ProcessStat { state: b'R', start_time: 4242 });
+        assert_eq!(stat, ProcessStat { state: b'R', has_executed: true, start_time: 4242 });
     }
 
     #[test]
     fn this_process_is_running_and_pid_0_is_nobody() {
         let pid = i32::try_from(std::process::id()).unwrap();
-        assert!(process_stat(pid).unwrap().is_some());
+        assert!(process_stat(pid).unwrap().is_some_and(|stat| stat.has_executed));
         assert_eq!(process_stat(0).unwrap(), None);
     }
 

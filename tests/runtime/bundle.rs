@@ -57,6 +57,11 @@ impl Template {
     }
 }
 
+/// Where the suite keeps what its tests share.
+pub fn shared() -> &'static Path {
+    TEMPLATE.get().expect("set by main")
+}
+
 /// A bundle and the container made from it.
 pub struct Bundle {
     pub config: Value,
@@ -76,7 +81,7 @@ impl Bundle {
         let number = COUNT.fetch_add(1, Ordering::Relaxed);
         // With a letter at its end no id begins with another one.
         let id = format!("{MARK}{}-{number}c", std::process::id());
-        let template = TEMPLATE.get().expect("set by main");
+        let template = shared();
         let directory = template.join(&id);
         let bundle = Self {
             config: engine_config(&id),

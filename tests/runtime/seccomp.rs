@@ -1,7 +1,9 @@
-//! The filter of system calls: config-linux.md, "Seccomp". What a profile means is the matter of `tests/seccomp.rs`;
+//! The filter of system calls: config-linux.md, "Seccomp". What a profile means is the matter of `tests/seccomp`;
 //! here it is what the runtime does with it, and what becomes of a runtime that is itself filtered.
 
+use std::fs::{self, Permissions};
 use std::os::fd::OwnedFd;
+use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -9,12 +11,13 @@ use std::sync::OnceLock;
 
 use serde_json::{Value, json};
 
-use crate::bundle::Bundle;
+use crate::bundle::{self, Bundle};
 use crate::call;
 use crate::case::table;
 use crate::fifo::Fifo;
 use crate::lifecycle::assert_nothing_left;
 use crate::terminal::stop_listening;
+use crate::user::mapped;
 
 table!(Root, Busybox;
     a_refused_call_fails_with_its_error_number,
@@ -23,8 +26,11 @@ table!(Root, Busybox;
     an_executed_program_is_filtered_too,
     the_runtime_calls_nothing_but_execve_under_the_filter[Program("cc"), Hull("runc 1.1.5 calls more")],
     the_runtime_needs_no_call_that_is_refused[Program("cc"), Hull("runc 1.1.5 needs some of them")],
-    a_refused_execve_is_an_error_of_the_runtime[Hull("runc 1.1.5 reports success from start")],
-    a_refused_execve_is_told_though_nothing_else_is_permitted[Hull("runc 1.1.5 does not tell")],
+    a_profile_that_refuses_execve_is_refused_before_anything_is_created[Program("cc"), Hull("runc 1.1.5 finds out later")],
+    an_execve_that_is_refused_by_its_arguments_is_an_error_of_the_runtime[Hull("runc 1.1.5 reports success from start")],
+    an_init_that_may_not_tell_why_it_failed_ends_all_the_same[Program("cc"), Hull("runc 1.1.5 reports success from start")],
+    a_filter_is_loaded_in_a_new_user_namespace,
+    each_flag_is_taken_with_a_real_filter[Program("cc"), Hull("runc 1.1.5 has no features")],
     an_agent_decides_each_call[Program("cc"), Hull("runc 1.1.5 has it at create")],
     an_agent_decides_what_the_runtime_itself_would_call[Program("cc"), Hull("runc 1.1.5 deadlocks")],
     an_agent_decides_every_call_of_the_program[Program("cc"), Hull("runc 1.1.5 refuses it")],
@@ -55,8 +61,7 @@ fn all_but(names: &[&str], action: &str) -> Value {
 /// A program in C beside this file, built once in a run of the tests.
 fn built(source: &str, options: &[&str]) -> PathBuf {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/runtime/seccomp").join(source);
-    let name = format!("{source}.{}", std::process::id());
-    let program = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join(name);
+    let program = bundle::shared().join(source).with_extension("");
     let status = Command::new("cc")
         .args(["-O1", "-Wall", "-o"])
         .arg(&program)
@@ -156,9 +161,9 @@ fn the_runtime_calls_nothing_but_execve_under_the_filter() {
 }
 
 fn the_runtime_needs_no_call_that_is_refused() {
-    for name in
-        ["sendmsg", "fcntl", "read", "write", "close", "prctl", "capset", "setresuid", "futex"]
-    {
+    for name in [
+        "sendmsg", "fcntl", "read", "write", "close", "seccomp", "prctl", "capset", "futex", "mmap",
+    ] {
         for action in ["SCMP_ACT_ERRNO", "SCMP_ACT_KILL", "SCMP_ACT_KILL_PROCESS", "SCMP_ACT_TRAP"]
         {
             let bundle = with_end(all_but(&[name], action)).set("/process/noNewPrivileges", false);
@@ -170,12 +175,37 @@ fn the_runtime_needs_no_call_that_is_refused() {
     let _ = bundle.run().exits(132);
 }
 
-fn a_refused_execve_is_an_error_of_the_runtime() {
-    for (action, says) in
-        [("SCMP_ACT_ERRNO", "Operation not permitted"), ("SCMP_ACT_KILL", "kills who calls execve")]
-    {
+fn a_profile_that_refuses_execve_is_refused_before_anything_is_created() {
+    let actions = ["SCMP_ACT_ERRNO", "SCMP_ACT_KILL", "SCMP_ACT_KILL_PROCESS", "SCMP_ACT_TRAP"];
+    for action in actions {
+        for (section, pointer) in [
+            (all_but(&["execve"], action), "/linux/seccomp/syscalls/0/action"),
+            (json!({"defaultAction": action}), "/linux/seccomp/defaultAction"),
+        ] {
+            let bundle = with_profile(section);
+            let _ = bundle.try_create().refused().names(pointer).says("refuses execve");
+            assert_nothing_left(&bundle);
+        }
+    }
+    let permits = json!({"defaultAction": "SCMP_ACT_ERRNO", "syscalls": [
+        rule(&["execve", "exit_group"], "SCMP_ACT_ALLOW")]});
+    let _ = with_end(permits).run().exits(7);
+}
+
+/// Whatever the path is: but that is known only when it is called.
+fn an_execve_that_is_refused_by_its_arguments_is_an_error_of_the_runtime() {
+    let ended = "ended before the program was executed";
+    for (action, says) in [
+        ("SCMP_ACT_ERRNO", "Operation not permitted"),
+        ("SCMP_ACT_KILL", ended),
+        ("SCMP_ACT_KILL_PROCESS", ended),
+        ("SCMP_ACT_TRAP", ended),
+    ] {
+        let section = json!({"defaultAction": "SCMP_ACT_ALLOW", "syscalls": [
+            {"names": ["execve"], "action": action,
+                "args": [{"index": 0, "op": "SCMP_CMP_NE", "value": 0}]}]});
         each_way(
-            || with_profile(all_but(&["execve"], action)),
+            || with_profile(section.clone()),
             |bundle| {
                 let _ = bundle.run().refused().says(says);
                 assert_nothing_left(&bundle);
@@ -187,13 +217,64 @@ fn a_refused_execve_is_an_error_of_the_runtime() {
     }
 }
 
-fn a_refused_execve_is_told_though_nothing_else_is_permitted() {
-    let section = json!({"defaultAction": "SCMP_ACT_ERRNO", "defaultErrnoRet": 22});
-    let bundle = with_profile(section);
-    let _ = bundle.run().refused().says("Invalid argument");
-    let _created = bundle.create();
-    let _ = bundle.try_start().refused().says("Invalid argument");
-    assert_eq!(bundle.status(), "stopped");
+/// Not even exit_group is permitted to who must end, or it is an agent who refuses all.
+fn an_init_that_may_not_tell_why_it_failed_ends_all_the_same() {
+    let unknown = |bundle: Bundle| {
+        bundle.write("bin/unknown", "no program");
+        let path = bundle.rootfs().join("bin/unknown");
+        fs::set_permissions(path, Permissions::from_mode(0o755)).expect("chmod");
+        bundle.args(&["/bin/unknown"])
+    };
+    let ended = "ended before the program was executed";
+    let fails = |bundle: &Bundle, says| {
+        let _ = bundle.run().refused().says(says);
+        assert_nothing_left(bundle);
+        let _created = bundle.create();
+        let _ = bundle.try_start().refused().says(says);
+        assert_eq!(bundle.status(), "stopped");
+    };
+    for action in ["SCMP_ACT_ERRNO", "SCMP_ACT_KILL", "SCMP_ACT_KILL_PROCESS", "SCMP_ACT_TRAP"] {
+        let section = json!({"defaultAction": action, "syscalls": [
+            rule(&["execve"], "SCMP_ACT_ALLOW")]});
+        each_way(|| unknown(with_profile(section.clone())), |bundle| fails(&bundle, ended));
+    }
+    let refuses_all = with_profile(json!({"defaultAction": "SCMP_ACT_NOTIFY"}));
+    let (bundle, _agent) = with_agent(refuses_all, &["errno", "1"]);
+    fails(&bundle, ended);
+    fails(&unknown(Bundle::new()), "Exec format error");
+}
+
+fn a_filter_is_loaded_in_a_new_user_namespace() {
+    for (no_new_privileges, user) in [(true, 0), (true, 500), (false, 0), (false, 500)] {
+        let bundle = mapped()
+            .set("/linux/seccomp", all_but(&["reboot"], "SCMP_ACT_ERRNO"))
+            .set("/process/noNewPrivileges", no_new_privileges)
+            .set("/process/user", json!({"uid": user, "gid": user}))
+            .args(&["sleep", "100"]);
+        let created = bundle.create().start();
+        assert_eq!(created.status_line("Seccomp"), "2");
+        let effective = u64::from_str_radix(&created.status_line("CapEff"), 16);
+        assert_eq!(effective.expect("hexadecimal") & 1 << 21, 0);
+    }
+}
+
+fn each_flag_is_taken_with_a_real_filter() {
+    let known: Value = Bundle::new().bare(&["features"]).finish().ok().json();
+    let supported = known["linux"]["seccomp"]["supportedFlags"].as_array().expect("a list").clone();
+    assert!(supported.contains(&json!("SECCOMP_FILTER_FLAG_LOG")), "{supported:?}");
+    for flags in supported.iter().map(|flag| json!([flag])).chain([json!([]), supported.clone().into()]) {
+        let script = "mkdir /made 2>&1; grep -E '^Seccomp:' /proc/self/status";
+        let section = |action| all_but(&["mkdir", "mkdirat"], action);
+        let prints = "mkdir: can't create directory '/made': No space left on device\nSeccomp:\t2";
+        let mut refused = section("SCMP_ACT_ERRNO");
+        refused["syscalls"][0]["errnoRet"] = 28.into();
+        let bundle = with_profile(refused).script(script);
+        let _ = bundle.set("/linux/seccomp/flags", flags.clone()).run().ok().prints(prints);
+        // One of them needs a listener.
+        let bundle = with_profile(section("SCMP_ACT_NOTIFY")).script(script);
+        let (bundle, _agent) = with_agent(bundle, &["errno", "28"]);
+        let _ = bundle.set("/linux/seccomp/flags", flags).run().ok().prints(prints);
+    }
 }
 
 // -------------------------------------------------------------------- the agent
@@ -262,7 +343,7 @@ fn an_agent_decides_each_call() {
 }
 
 fn an_agent_decides_what_the_runtime_itself_would_call() {
-    for name in ["sendmsg", "fcntl", "read", "close", "execve", "exit_group"] {
+    for name in ["sendmsg", "fcntl", "read", "close", "seccomp", "execve", "exit_group"] {
         each_way(
             || with_end(all_but(&[name], "SCMP_ACT_NOTIFY")),
             |bundle| {

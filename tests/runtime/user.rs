@@ -54,7 +54,7 @@ fn mapping(container: u32, host: u32, size: u32) -> Value {
 }
 
 /// A bundle with a user namespace, whose rootfs belongs to its root.
-fn mapped() -> Bundle {
+pub fn mapped() -> Bundle {
     with_user(Bundle::new())
 }
 

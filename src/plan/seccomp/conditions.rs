@@ -157,7 +157,7 @@ fn search(tree: &mut Tree, ranges: &[(u64, Id)], architecture: &Architecture, ar
 }
 
 /// The nodes of one condition.
-fn compare(
+pub fn compare(
     tree: &mut Tree,
     condition: &Condition,
     architecture: &Architecture,

@@ -37,9 +37,6 @@ pub struct Filter {
     /// the kernel wants CAP_SYS_ADMIN. Of what is permitted and effective before execve, nothing
     /// is after it (capabilities(7), "Transformation of capabilities during execve()").
     pub loaded_with: Option<CapabilitySets>,
-    /// Whether the filter may keep init from executing the program, or from telling that it
-    /// cannot: then somebody must watch it who is not filtered.
-    pub is_watched: bool,
 }
 
 /// Who decides the calls of `SCMP_ACT_NOTIFY`.
@@ -49,6 +46,8 @@ pub struct Listener {
     pub path: String,
     /// What is passed to it.
     pub metadata: String,
+    /// The filter that is loaded when it has the descriptor: see `container::seccomp`.
+    pub last: Vec<Instruction>,
 }
 
 /// SECCOMP_FILTER_FLAG_* (linux/seccomp.h).
@@ -76,12 +75,10 @@ pub const FLAGS: [(&str, u32); 4] = [
 /// With it, a name that is no system call is wrong: crun's.
 const STRICT: &str = "run.oci.seccomp_fail_unknown_syscall";
 
+const EXECVE: syscalls::Call = syscalls::call("execve");
+
 /// The longest path of a socket (unix(7)).
 const LONGEST_PATH: usize = 107;
-
-/// What init may have to do when the filter is loaded: execute the program, or tell why not.
-const CALLS_OF_INIT: [&str; 7] =
-    ["execve", "exit_group", "write", "sendmsg", "mmap", "munmap", "brk"];
 
 /// CAP_SYS_ADMIN.
 const SYS_ADMIN: u64 = 1 << 21;
@@ -99,16 +96,20 @@ pub fn plan(
     let listener = plan_listener(section, &set, problems);
     let flags = plan_flags(section, listener.is_some(), host, problems);
     let instructions = compile(&set, problems);
-    let is_permitted = |name: &&str| set.permits(name);
-    let is_watched = listener.is_some() || !CALLS_OF_INIT.iter().all(is_permitted);
     let Some(process) = process else { return };
+    let refuses = [action::KILL_PROCESS, action::KILL_THREAD, action::TRAP, action::ERRNO];
+    if let Some((action, pointer)) = set.verdict(EXECVE)
+        && refuses.contains(&(action & action::MASK))
+    {
+        problems.add(pointer, "refuses execve, without which there is no program");
+    }
     let sets = process.credentials.capabilities;
     let loaded_with = (!process.no_new_privileges).then_some(CapabilitySets {
         effective: sets.effective | SYS_ADMIN,
         permitted: sets.permitted | SYS_ADMIN,
         ..sets
     });
-    process.filter = Some(Filter { instructions, flags, listener, loaded_with, is_watched });
+    process.filter = Some(Filter { instructions, flags, listener, loaded_with });
 }
 
 /// The second and the third step.
@@ -143,20 +144,19 @@ fn plan_listener(section: &Seccomp, set: &RuleSet, problems: &mut Problems) -> O
     if path.is_none() && !metadata.is_empty() {
         problems.add("/linux/seccomp/listenerMetadata", "needs a listenerPath");
     }
-    let is_default = set.default == action::NOTIFY;
-    let named = section.syscalls.iter().position(|rule| rule.action == "SCMP_ACT_NOTIFY");
-    if !is_default && named.is_none() {
+    if !set.has_listener {
         // config-linux.md: then the path is ignored.
         return None;
     }
     let Some(path) = path else {
-        let message = "SCMP_ACT_NOTIFY needs a listenerPath";
-        match named {
-            Some(index) if !is_default => {
-                problems.add(format_args!("/linux/seccomp/syscalls/{index}/action"), message);
+        let named = section.syscalls.iter().position(|rule| rule.action == "SCMP_ACT_NOTIFY");
+        let pointer = match named {
+            Some(index) if set.default != action::NOTIFY => {
+                format!("/linux/seccomp/syscalls/{index}/action")
             }
-            _ => problems.add("/linux/seccomp/defaultAction", message),
-        }
+            _ => "/linux/seccomp/defaultAction".to_owned(),
+        };
+        problems.add(pointer, "SCMP_ACT_NOTIFY needs a listenerPath");
         return None;
     };
     let pointer = "/linux/seccomp/listenerPath";
@@ -164,7 +164,8 @@ fn plan_listener(section: &Seccomp, set: &RuleSet, problems: &mut Problems) -> O
     if path.len() > LONGEST_PATH {
         problems.add(pointer, format_args!("{} bytes, at most {LONGEST_PATH}", path.len()));
     }
-    Some(Listener { path: path.to_owned(), metadata: metadata.to_owned() })
+    let last = bpf::assemble(&tree::without_own_calls());
+    Some(Listener { path: path.to_owned(), metadata: metadata.to_owned(), last })
 }
 
 /// Without any, SPEC_ALLOW, as with runc and crun: the mitigation makes interpreters slow.

@@ -4,7 +4,7 @@ use std::fmt;
 use std::ops::Range;
 
 use super::architectures::{Architecture, NATIVE};
-use super::syscalls::{ARM_PRIVATE, Call};
+use super::syscalls::{ARM_PRIVATE, Call, call};
 use crate::plan::Problems;
 use crate::spec::seccomp::{self, Seccomp};
 
@@ -13,6 +13,8 @@ use crate::spec::seccomp::{self, Seccomp};
 pub struct RuleSet {
     /// What a call gets that no rule matches: SECCOMP_RET_*, with its data.
     pub default: u32,
+    /// Whether a listener decides some of the calls.
+    pub has_listener: bool,
     /// What the rules refer to: each entry must hold as a whole. The first is empty.
     pub conditions: Vec<Vec<Condition>>,
     /// The native architecture first. A call of any other is refused.
@@ -168,10 +170,6 @@ static MULTIPLEXED: [(Call, Call, u64); 32] = [
 const SOCKETCALL: Call = call("socketcall");
 const IPC: Call = call("ipc");
 
-const fn call(name: &str) -> Call {
-    Call::named(name).expect("the table has it")
-}
-
 /// Makes the rule set. Names that are unknown, or that no architecture of the profile has, are
 /// skipped, as all engines expect; `is_strict` makes unknown ones wrong.
 pub fn check(section: &Seccomp, is_strict: bool, problems: &mut Problems) -> RuleSet {
@@ -186,6 +184,7 @@ pub fn check(section: &Seccomp, is_strict: bool, problems: &mut Problems) -> Rul
     let names = section.syscalls.iter().map(|rule| rule.names.len()).sum();
     let mut set = RuleSet {
         default,
+        has_listener: default == action::NOTIFY,
         conditions: vec![Vec::new()],
         calls: architectures.into_iter().map(|it| Calls::none(it, names)).collect(),
     };
@@ -199,6 +198,7 @@ pub fn check(section: &Seccomp, is_strict: bool, problems: &mut Problems) -> Rul
             (rule.errno_ret, at.field("errnoRet")),
             problems,
         );
+        set.has_listener |= action == action::NOTIFY;
         let alternatives = set.plan_conditions(&rule.args, at, problems);
         for (place, name) in rule.names.iter().enumerate() {
             if action == action::NOTIFY && name == "write" {
@@ -244,22 +244,19 @@ impl fmt::Display for Place {
 }
 
 impl RuleSet {
-    /// Whether a call of the native architecture is done whatever its arguments are.
+    /// What happens to a call of the native architecture whatever its arguments are, and the field
+    /// that says so; `None` if they count.
     #[must_use]
-    pub fn permits(&self, name: &str) -> bool {
-        let does = |action: u32| [action::ALLOW, action::LOG].contains(&(action & action::MASK));
+    pub fn verdict(&self, call: Call) -> Option<(u32, String)> {
         let calls = &self.calls[0];
-        let Some(number) =
-            Call::named(name).and_then(|call| call.number(calls.architecture.column))
-        else {
-            return false;
-        };
+        let number = call.number(calls.architecture.column)? + calls.architecture.bit();
         let mut rules = calls.rules.iter().filter(|rule| rule.number == number).peekable();
         if rules.peek().is_none() {
-            return does(self.default);
+            return Some((self.default, "/linux/seccomp/defaultAction".to_owned()));
         }
-        let unconditional = rules.find(|rule| rule.conditions == 0);
-        unconditional.is_some_and(|rule| does(rule.action))
+        let rule = rules.find(|rule| rule.conditions == 0)?;
+        let at = Place { entry: rule.entry as usize, field: "action" };
+        Some((rule.action, at.to_string()))
     }
 
     /// Adds what the conditions of an entry say; where they are in the set. All must hold; if two
@@ -400,7 +397,8 @@ fn plan_action(
 ) -> u32 {
     let Some((_, action)) = ACTIONS.iter().find(|(known, _)| *known == name) else {
         problems.add(pointer, format_args!("unknown action {name:?}"));
-        return action::KILL_PROCESS;
+        // Nothing comes of it, and nothing else is to be wrong with it.
+        return action::ALLOW;
     };
     let largest = match *action {
         action::ERRNO => LARGEST_ERRNO,

@@ -110,6 +110,12 @@ impl Call {
     }
 }
 
+/// A call that the table is known to have: for constants.
+#[must_use]
+pub const fn call(name: &str) -> Call {
+    Call::named(name).expect("the table has it")
+}
+
 /// Where the search for a name begins: FNV-1a.
 const fn slot(name: &[u8]) -> usize {
     let (mut hash, mut at) = (0x811c_9dc5_u32, 0);

@@ -4,9 +4,11 @@
 
 use std::collections::BTreeMap;
 
+use super::architectures::NATIVE;
 use super::conditions;
-use super::rules::{Calls, ENOSYS, Rule, RuleSet, action};
-use super::syscalls::{ARM_PRIVATE, Call};
+use super::rules::{Calls, Condition, ENOSYS, Operator, Rule, RuleSet, action};
+use super::syscalls::{ARM_PRIVATE, Call, call};
+use crate::sys::filter;
 
 /// A place in [`Tree::nodes`].
 pub type Id = usize;
@@ -92,8 +94,21 @@ pub fn build(set: &RuleSet) -> Result<Tree, Contradiction> {
         let yes = tree.load(NUMBER, u32::MAX, search);
         root = tree.test(Compare::Equal, audit, yes, root);
     }
-    tree.load(ARCHITECTURE, u32::MAX, root);
+    root = tree.load(ARCHITECTURE, u32::MAX, root);
+    if set.has_listener {
+        let yes = tree.verdict(action::ALLOW);
+        tree.own_calls(yes, root);
+    }
     Ok(tree)
+}
+
+/// The tree of the filter that is loaded when the listener has its descriptor: of init's own calls
+/// there are no more.
+pub fn without_own_calls() -> Tree {
+    let mut tree = Tree::default();
+    let (yes, no) = (tree.verdict(action::ERRNO | ENOSYS), tree.verdict(action::ALLOW));
+    tree.own_calls(yes, no);
+    tree
 }
 
 /// Ranges of a word, sorted, each up to the next one's start; the first starts at 0.
@@ -117,7 +132,28 @@ impl Ranges {
     }
 }
 
+/// The calls that init makes between two filters, marked in an argument that they do not have.
+const OWN: [Call; 3] = [call("sendmsg"), call("close"), call("seccomp")];
+
 impl Tree {
+    /// Tells init's own calls from those of the profile.
+    fn own_calls(&mut self, yes: Id, no: Id) -> Id {
+        let is_marked = Condition {
+            argument: filter::MARKED,
+            operator: Operator::Equal,
+            value: filter::MARK,
+            mask: u64::MAX,
+        };
+        let marked = conditions::compare(self, &is_marked, NATIVE, yes, no);
+        let mut own = no;
+        for number in OWN.iter().filter_map(|call| call.number(NATIVE.column)) {
+            own = self.test(Compare::Equal, number + NATIVE.bit(), marked, own);
+        }
+        let own = self.load(NUMBER, u32::MAX, own);
+        let own = self.test(Compare::Equal, NATIVE.audit, own, no);
+        self.load(ARCHITECTURE, u32::MAX, own)
+    }
+
     /// The ranges of numbers of the architectures that share one AUDIT_ARCH.
     fn numbers(&mut self, all: &[&Calls], set: &RuleSet) -> Result<Ranges, Contradiction> {
         let mut ranges = Ranges::all(self.verdict(action::KILL_THREAD));
