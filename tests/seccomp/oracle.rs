@@ -1,12 +1,11 @@
-//! The two oracles, programs in C that the test builds: libseccomp, where its development files
-//! are, and the kernel.
+//! The two oracles, programs in C that the tests build: libseccomp and the kernel.
 
 use std::fmt::Write as _;
 use std::fs;
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::OnceLock;
 
 use hull::plan::seccomp::architectures::Architecture;
 use hull::sys::filter::Instruction;
@@ -14,25 +13,33 @@ use hull::sys::filter::Instruction;
 use crate::machine::{self, Call};
 use crate::profile::{Condition, Profile};
 
-/// A program built from one of the sources beside this file; `None` if this host cannot.
-pub fn build(name: &str, libraries: &[&str]) -> Option<PathBuf> {
-    // Several tests, and several runs of them, may build it at once.
-    static COUNT: AtomicU32 = AtomicU32::new(0);
-    let number = COUNT.fetch_add(1, Ordering::Relaxed);
-    let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/seccomp").join(name);
-    let program = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join(name).with_extension("");
-    let new = program.with_extension(format!("{}.{number}", std::process::id()));
-    let built = Command::new("cc")
-        .args(["-O1", "-Wall", "-Werror", "-o"])
-        .args([&new, &source])
-        .args(libraries)
-        .stderr(Stdio::null())
-        .status();
-    if !built.is_ok_and(|status| status.success()) {
-        return None;
+/// Where the programs are. Not below the target directory, which may be another user's.
+fn directory() -> PathBuf {
+    std::env::temp_dir().join(format!("hull-seccomp-{}", std::process::id()))
+}
+
+/// The directory of the programs, from the start of the suite to its end.
+pub struct Programs;
+
+impl Programs {
+    pub fn new() -> Self {
+        fs::create_dir(directory()).expect("create the directory of the oracles");
+        Self
     }
-    fs::rename(&new, &program).expect("rename");
-    Some(program)
+
+    pub fn remove(self) {
+        fs::remove_dir_all(directory()).ok();
+    }
+}
+
+/// Builds one of the sources beside this file.
+fn build(name: &str, libraries: &[&str]) -> PathBuf {
+    let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/seccomp").join(name);
+    let program = directory().join(name).with_extension("");
+    let mut cc = Command::new("cc");
+    cc.args(["-O1", "-Wall", "-Werror", "-o"]).args([&program, &source]).args(libraries);
+    assert!(cc.status().expect("cc").success(), "{name} cannot be built");
+    program
 }
 
 fn call(program: &Path, input: &[u8]) -> (i32, Vec<u8>) {
@@ -52,7 +59,9 @@ fn call(program: &Path, input: &[u8]) -> (i32, Vec<u8>) {
 pub type Filters = Vec<(&'static Architecture, Vec<Instruction>)>;
 
 /// Those filters; `None` if it refuses the profile.
-pub fn libseccomp(program: &Path, profile: &Profile) -> Option<Filters> {
+pub fn filters(profile: &Profile) -> Option<Filters> {
+    static PROGRAM: OnceLock<PathBuf> = OnceLock::new();
+    let program = PROGRAM.get_or_init(|| build("libseccomp.c", &["-lseccomp"]));
     let decided = profile.decided().into_iter();
     decided
         .map(|architecture| Some((architecture, of_one(program, profile, architecture)?)))
@@ -112,7 +121,9 @@ fn instruction(bytes: &[u8]) -> Instruction {
 }
 
 /// What the kernel answers to calls under a filter, each in the 32-bit ABI or not.
-pub fn kernel(program: &Path, filter: &[Instruction], calls: &[(bool, Call)]) -> Vec<i32> {
+pub fn answers(filter: &[Instruction], calls: &[(bool, Call)]) -> Vec<i32> {
+    static PROGRAM: OnceLock<PathBuf> = OnceLock::new();
+    let program = PROGRAM.get_or_init(|| build("kernel.c", &[]));
     let mut input = (filter.len() as u32).to_le_bytes().to_vec();
     for Instruction { code, yes, no, value } in filter {
         input.extend(code.to_le_bytes());
@@ -125,11 +136,7 @@ pub fn kernel(program: &Path, filter: &[Instruction], calls: &[(bool, Call)]) ->
         input.extend(call.number.to_le_bytes());
         call.args.iter().for_each(|arg| input.extend(arg.to_le_bytes()));
     }
-    let (code, bytes) = call_of(program, &input);
+    let (code, bytes) = call(program, &input);
     assert_eq!(code, 0, "the kernel refuses the filter of {} instructions", filter.len());
     bytes.chunks_exact(4).map(|it| i32::from_le_bytes([it[0], it[1], it[2], it[3]])).collect()
-}
-
-fn call_of(program: &Path, input: &[u8]) -> (i32, Vec<u8>) {
-    call(program, input)
 }

@@ -2,8 +2,8 @@
 //! up; and what a filter must at least answer, read from the rules one by one.
 
 use std::collections::BTreeSet;
-use std::path::{Path, PathBuf};
-use std::{env, fs};
+use std::fs;
+use std::path::Path;
 
 use hull::plan::Problems;
 use hull::plan::seccomp::architectures::{Architecture, NATIVE};
@@ -14,6 +14,21 @@ use hull::sys::filter::Instruction;
 use serde_json::{Value, json};
 
 use crate::machine::Call;
+
+pub const ALLOW: u32 = 0x7fff_0000;
+pub const ENOSYS: u32 = 0x5_0026;
+
+pub fn named(name: &str) -> &'static Architecture {
+    Architecture::named(name).expect(name)
+}
+
+/// A call by its name.
+pub fn call(architecture: &str, name: &str, args: [u64; 6]) -> Call {
+    let architecture = named(architecture);
+    let number = syscalls::Call::named(name).and_then(|call| call.number(architecture.column));
+    let number = number.expect(name) + architecture.numbers.0;
+    Call { number, architecture: architecture.audit, args }
+}
 
 /// A profile in numbers.
 #[derive(Clone, Debug)]
@@ -117,17 +132,6 @@ impl Profile {
         section["syscalls"] = rules.into();
         section["architectures"] = json!(["SCMP_ARCH_X86_64", "SCMP_ARCH_X86", "SCMP_ARCH_X32"]);
         Self::new(section)
-    }
-
-    /// The profiles that this host has: of installed packages, and the files of HULL_PROFILES.
-    pub fn installed() -> Vec<PathBuf> {
-        let given = env::var_os("HULL_PROFILES").unwrap_or_default();
-        let known = [
-            "/usr/share/containers/seccomp.json",
-            "/usr/share/gocode/src/github.com/docker/docker/profiles/seccomp/default.json",
-        ];
-        let known = known.iter().map(PathBuf::from).filter(|path| path.exists());
-        known.chain(env::split_paths(&given).filter(|path| path.is_file())).collect()
     }
 
     /// What hull makes of it.
