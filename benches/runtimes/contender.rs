@@ -33,6 +33,8 @@ pub struct Bench {
     pub errors: File,
     /// The program that does nothing.
     pub empty: PathBuf,
+    /// What measures hull's compiler of profiles.
+    pub compile: Option<PathBuf>,
     /// Whether this host can limit a container.
     pub has_limits: bool,
     pub strace: Option<PathBuf>,

@@ -2,8 +2,6 @@
 //! other in every round, so that a busy machine is busy for all of them. `hack/bench --help` tells
 //! the options. The operations and their order are in `operations`, the figures to reach in `report`.
 mod contender;
-#[path = "../../tests/seccomp/machine.rs"]
-mod machine;
 mod operations;
 mod process;
 mod profile;
@@ -23,6 +21,7 @@ struct Arguments {
     floor: Option<PathBuf>,
     empty: Option<PathBuf>,
     getppid: Option<PathBuf>,
+    compile: Option<PathBuf>,
     /// A seccomp profile, as docker installs it.
     profile: Option<PathBuf>,
     strace: Option<PathBuf>,
@@ -43,18 +42,6 @@ fn main() -> ExitCode {
                 let times = times.to_str().and_then(|times| times.parse().ok());
                 process::loop_over(times.expect("time_loops wrote a number"), program)
             });
-        }
-        Some("--compile") => {
-            return match profile::measure(Path::new(&arguments[1])) {
-                Ok(profile::Figures([compiled, loaded, size, most])) => {
-                    println!("{compiled} {loaded} {size} {most}");
-                    ExitCode::SUCCESS
-                }
-                Err(error) => {
-                    eprintln!("{error}");
-                    ExitCode::FAILURE
-                }
-            };
         }
         _ => parse(&arguments).and_then(measure),
     };
@@ -97,6 +84,7 @@ fn parse(arguments: &[OsString]) -> Result<Arguments> {
             "--floor" => parsed.floor = Some(value.into()),
             "--empty" => parsed.empty = Some(value.into()),
             "--getppid" => parsed.getppid = Some(value.into()),
+            "--compile" => parsed.compile = Some(value.into()),
             "--profile" => parsed.profile = Some(value.into()),
             "--strace" => parsed.strace = Some(value.into()),
             "--rounds" => {
@@ -146,8 +134,9 @@ fn measure(arguments: Arguments) -> Result<()> {
     if !has_limits {
         println!("skip: no limits are measured: cgroup v2 has no memory, cpu or pids here");
     }
-    let mut bench =
-        Bench { has_limits, work, errors, empty, strace, round: 0, samples: Samples::new() };
+    let compile = arguments.compile;
+    let samples = Samples::new();
+    let mut bench = Bench { has_limits, work, errors, empty, compile, strace, round: 0, samples };
 
     let mut contenders = Vec::new();
     for (name, program) in arguments.runtimes {

@@ -165,11 +165,10 @@ fn filter(bench: &mut Bench, contender: &Contender) -> Result<()> {
     let mut run = bench.run_bundle(contender, &bench.work.join(FILTERED), "filtered");
     let elapsed = bench.expect(&mut run, &contender.name)?;
     bench.add("run, filtered", contender, elapsed);
-    if contender.name != "hull" {
+    let Some(compile) = bench.compile.clone().filter(|_| contender.name == "hull") else {
         return Ok(());
-    }
-    let itself = std::env::current_exe().map_err(|error| error.to_string())?;
-    let mut command = bench.command(&itself, &["--compile"]);
+    };
+    let mut command = bench.command(&compile, &[]);
     command.arg(bench.work.join(FILTERED).join("config.json"));
     let numbers = bench.numbers(&mut command, "compile")?;
     for (row, number) in ["compile", "load", "instructions", "executed"].iter().zip(numbers) {
