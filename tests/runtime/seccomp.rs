@@ -262,7 +262,9 @@ fn each_flag_is_taken_with_a_real_filter() {
     let known: Value = Bundle::new().bare(&["features"]).finish().ok().json();
     let supported = known["linux"]["seccomp"]["supportedFlags"].as_array().expect("a list").clone();
     assert!(supported.contains(&json!("SECCOMP_FILTER_FLAG_LOG")), "{supported:?}");
-    for flags in supported.iter().map(|flag| json!([flag])).chain([json!([]), supported.clone().into()]) {
+    for flags in
+        supported.iter().map(|flag| json!([flag])).chain([json!([]), supported.clone().into()])
+    {
         let script = "mkdir /made 2>&1; grep -E '^Seccomp:' /proc/self/status";
         let section = |action| all_but(&["mkdir", "mkdirat"], action);
         let prints = "mkdir: can't create directory '/made': No space left on device\nSeccomp:\t2";

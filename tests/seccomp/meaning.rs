@@ -223,6 +223,15 @@ fn what_is_wrong_is_named_by_its_place() {
         let (_, wrong) = try_compile(&section);
         assert!(wrong.contains(pointer), "{section}: {wrong}");
     }
+    // The twin of the last one: behind a rule without conditions none counts.
+    let on = |value: u32, action: &str| {
+        let args = json!([{"index": 0, "op": "SCMP_CMP_EQ", "value": value}]);
+        json!({"names": ["read"], "action": action, "args": args})
+    };
+    let first = json!({"names": ["read"], "action": "SCMP_ACT_LOG"});
+    let rules = json!([first, on(1, "SCMP_ACT_ERRNO"), on(1, "SCMP_ACT_TRAP")]);
+    let (_, wrong) = try_compile(&json!({"defaultAction": "SCMP_ACT_ALLOW", "syscalls": rules}));
+    assert_eq!(wrong, "");
 }
 
 fn a_profile_that_no_filter_can_hold_is_wrong() {

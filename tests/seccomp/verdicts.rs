@@ -9,7 +9,7 @@ use hull::plan::seccomp::architectures::{ARCHITECTURES, Architecture, NATIVE};
 use hull::plan::seccomp::syscalls;
 use hull::sys::filter::Instruction;
 use proptest::prelude::*;
-use proptest::test_runner::{Config, TestRunner};
+use proptest::test_runner::{Config, RngAlgorithm, TestRng, TestRunner};
 
 use crate::case::table;
 use crate::machine::{self, Call};
@@ -155,7 +155,9 @@ fn calls(profile: &Profile) -> impl Strategy<Value = Call> + use<> {
 }
 
 fn runner(cases: u32) -> TestRunner {
-    TestRunner::new(Config { cases, failure_persistence: None, ..Config::default() })
+    let config = Config { cases, failure_persistence: None, ..Config::default() };
+    // The same ones each time: what fails here can be had again.
+    TestRunner::new_with_rng(config, TestRng::deterministic_rng(RngAlgorithm::ChaCha))
 }
 
 /// 1000 profiles, 100 calls of each: 100 000 verdicts.

@@ -62,6 +62,10 @@ fn by_precedence(
         let places = |rule: &Rule| conditions(rule).iter().map(place);
         places(a).cmp(places(b))
     });
+    // Behind one without conditions none counts.
+    if sorted.first().is_some_and(|rule| conditions(rule).is_empty()) {
+        sorted.retain(|rule| conditions(rule).is_empty());
+    }
     let contradicts = |pair: &&[Rule]| {
         let same = conditions(&pair[0]) == conditions(&pair[1]);
         same && pair[0].action != pair[1].action
