@@ -8,7 +8,7 @@ use super::architectures::NATIVE;
 use super::conditions;
 use super::rules::{Calls, Condition, ENOSYS, Operator, Rule, RuleSet, action};
 use super::syscalls::{ARM_PRIVATE, Call, call};
-use crate::sys::filter;
+use crate::sys::filter::{MARK, MARKED};
 
 /// A place in [`Tree::nodes`].
 pub type Id = usize;
@@ -138,12 +138,8 @@ const OWN: [Call; 3] = [call("sendmsg"), call("close"), call("seccomp")];
 impl Tree {
     /// Tells init's own calls from those of the profile.
     fn own_calls(&mut self, yes: Id, no: Id) -> Id {
-        let is_marked = Condition {
-            argument: filter::MARKED,
-            operator: Operator::Equal,
-            value: filter::MARK,
-            mask: u64::MAX,
-        };
+        let is_marked =
+            Condition { argument: MARKED, operator: Operator::Equal, value: MARK, mask: u64::MAX };
         let marked = conditions::compare(self, &is_marked, NATIVE, yes, no);
         let mut own = no;
         for number in OWN.iter().filter_map(|call| call.number(NATIVE.column)) {
