@@ -144,14 +144,8 @@ fn a_container_that_stops_meanwhile_takes_the_program_along() {
         container.ended();
         for exec in execs {
             let output = exec.finish();
-            match output.code {
-                137 => {}
-                255 if call::is_peer() => {}
-                255 => {
-                    let _ = output.says("cannot exec in a stopped container");
-                }
-                _ => panic!("{output}"),
-            }
+            // Which words depends on the moment: an init that takes its time to end is none that has stopped yet.
+            let _ = if output.code == 137 { output } else { output.not_executed() };
         }
         let _ = bundle.delete().ok();
         assert_nothing_left(&bundle);
