@@ -37,6 +37,8 @@ pub struct Bench {
     pub compile: Option<PathBuf>,
     /// Whether this host can limit a container.
     pub has_limits: bool,
+    /// Whether systemd is process 1.
+    pub has_systemd: bool,
     pub strace: Option<PathBuf>,
     pub round: usize,
     pub samples: Samples,
@@ -106,11 +108,6 @@ impl Bench {
         self.run_bundle(contender, &bundle, id)
     }
 
-    /// The same container with limits and device rules.
-    pub fn run_limited(&self, contender: &Contender, id: &str) -> Command {
-        self.run_bundle(contender, &self.work.join("limits"), id)
-    }
-
     /// `run` of a bundle.
     pub fn run_bundle(&self, contender: &Contender, bundle: &Path, id: &str) -> Command {
         let mut command = self.on(contender, &["run", "--bundle"]);
@@ -153,6 +150,14 @@ impl Bench {
             process::time(command).map_err(|error| format!("{name}: {error}"))?;
         self.check(status, &operation(command), name)?;
         Ok(elapsed)
+    }
+
+    /// The time of a processor that it takes, beside the time that passes.
+    pub fn expect_cpu(&self, command: &mut Command, name: &str) -> Result<(Duration, Duration)> {
+        let (elapsed, ended) =
+            process::time_whole(command).map_err(|error| format!("{name}: {error}"))?;
+        self.check(ended.status, &operation(command), name)?;
+        Ok((elapsed, ended.cpu))
     }
 
     pub fn peak(&self, command: &Command, name: &str) -> Result<u64> {

@@ -134,9 +134,15 @@ fn measure(arguments: Arguments) -> Result<()> {
     if !has_limits {
         println!("skip: no limits are measured: cgroup v2 has no memory, cpu or pids here");
     }
+    // sd_booted(3).
+    let has_systemd = Path::new("/run/systemd/system").exists();
+    if !has_systemd {
+        println!("skip: no scopes are measured: systemd is not process 1");
+    }
     let compile = arguments.compile;
     let samples = Samples::new();
-    let mut bench = Bench { has_limits, work, errors, empty, compile, strace, round: 0, samples };
+    let mut bench =
+        Bench { has_limits, has_systemd, work, errors, empty, compile, strace, round: 0, samples };
 
     let mut contenders = Vec::new();
     for (name, program) in arguments.runtimes {
@@ -203,8 +209,8 @@ fn make_bundle(work: &Path, empty: &Path) -> Result<()> {
         let mut config: serde_json::Value = serde_json::from_str(include_str!("config.json"))?;
         config["linux"]["resources"] = serde_json::from_str(include_str!("limits.json"))?;
         config["root"]["path"] = rootfs.display().to_string().into();
-        fs::create_dir(work.join("limits"))?;
-        fs::write(work.join("limits/config.json"), config.to_string())
+        fs::create_dir(work.join(operations::LIMITED))?;
+        fs::write(work.join(operations::LIMITED).join("config.json"), config.to_string())
     };
     make().map_err(|error| format!("make the bundle in {}: {error}", work.display()))
 }

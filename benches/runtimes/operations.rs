@@ -15,7 +15,8 @@ const GROUPS: &[Group] = &[
     ("cycle", &["cycle"], cycle),
     ("run", &["run"], run),
     ("exec", &["exec"], exec),
-    ("limits", &["run, no limits", "run, limits", "calls of limits"], limits),
+    ("limits", &LIMITS, limits),
+    ("systemd", &["run, systemd", "cpu, systemd"], systemd),
     ("parallel", &["run, 2 loops", "run, 8 loops"], parallel),
     ("memory", &["memory of create", "memory of init", "memory of run"], memory),
     ("filter", &["run, filtered", "compile", "load", "instructions", "executed"], filter),
@@ -23,6 +24,18 @@ const GROUPS: &[Group] = &[
     ("calls", &["calls of create", "calls of run"], calls),
 ];
 
+/// Pairs: without limits, with them.
+const LIMITS: [&str; 6] = [
+    "run, no limits",
+    "run, limits",
+    "cpu, no limits",
+    "cpu, limits",
+    "calls, no limits",
+    "calls, limits",
+];
+
+/// The bundle with limits and device rules.
+pub const LIMITED: &str = "limits";
 /// The bundles with a seccomp profile: of the empty program, and of the one that makes calls.
 pub const FILTERED: &str = "filtered";
 pub const CALLING: &str = "calling";
@@ -144,16 +157,31 @@ fn limits(bench: &mut Bench, contender: &Contender) -> Result<()> {
     if contender.root.is_none() || !bench.has_limits {
         return Ok(());
     }
-    let free = bench.expect(&mut bench.run_command(contender, "free"), &contender.name)?;
-    bench.add("run, no limits", contender, free);
-    let limited = bench.expect(&mut bench.run_limited(contender, "limits"), &contender.name)?;
-    bench.add("run, limits", contender, limited);
-    if let Some(strace) = bench.strace.clone().filter(|_| bench.round < TRACED_ROUNDS) {
-        let command = bench.run_limited(contender, "calls");
-        let tracee = bench.start_traced(&strace, &command, &contender.name)?;
-        let calls = bench.finish_traced(tracee)?;
-        bench.add_number("calls of limits", contender, calls);
+    for (at, bundle) in ["bundle", LIMITED].into_iter().enumerate() {
+        let command = |id| bench.run_bundle(contender, &bench.work.join(bundle), id);
+        let (elapsed, cpu) = bench.expect_cpu(&mut command("limits"), &contender.name)?;
+        let traced = command("calls");
+        bench.add(LIMITS[at], contender, elapsed);
+        bench.add(LIMITS[2 + at], contender, cpu);
+        if let Some(strace) = bench.strace.clone().filter(|_| bench.round < TRACED_ROUNDS) {
+            let tracee = bench.start_traced(&strace, &traced, &contender.name)?;
+            let calls = bench.finish_traced(tracee)?;
+            bench.add_number(LIMITS[4 + at], contender, calls);
+        }
     }
+    Ok(())
+}
+
+/// `run` in a scope of systemd.
+fn systemd(bench: &mut Bench, contender: &Contender) -> Result<()> {
+    if contender.root.is_none() || !bench.has_systemd {
+        return Ok(());
+    }
+    let mut command = bench.on(contender, &["--systemd-cgroup", "run", "--bundle"]);
+    command.arg(bench.work.join("bundle")).arg("hull-bench-systemd");
+    let (elapsed, cpu) = bench.expect_cpu(&mut command, &contender.name)?;
+    bench.add("run, systemd", contender, elapsed);
+    bench.add("cpu, systemd", contender, cpu);
     Ok(())
 }
 

@@ -14,16 +14,23 @@ pub struct Ended {
     pub status: ExitStatus,
     /// Peak resident memory of it and of what it waited for, in KiB (`ru_maxrss`).
     pub peak: u64,
+    /// Time of a processor that it and what it waited for took, in user mode and in the kernel.
+    pub cpu: Duration,
 }
 
 /// From before posix_spawn to after wait4.
+pub fn time(command: &mut Command) -> io::Result<(Duration, ExitStatus)> {
+    time_whole(command).map(|(elapsed, ended)| (elapsed, ended.status))
+}
+
+/// The same, with all that the kernel tells.
 // wait4 reaps it, because std's wait does not tell the memory.
 #[allow(clippy::zombie_processes)]
-pub fn time(command: &mut Command) -> io::Result<(Duration, ExitStatus)> {
+pub fn time_whole(command: &mut Command) -> io::Result<(Duration, Ended)> {
     let start = Instant::now();
     let child = command.spawn()?;
     let ended = reap(child.id().cast_signed())?;
-    Ok((start.elapsed(), ended.status))
+    Ok((start.elapsed(), ended))
 }
 
 /// Waits for one child; -1 is any.
@@ -38,6 +45,7 @@ pub fn reap(pid: i32) -> io::Result<Ended> {
             return Ok(Ended {
                 status: ExitStatus::from_raw(status),
                 peak: usage.ru_maxrss.unsigned_abs(),
+                cpu: duration(usage.ru_utime) + duration(usage.ru_stime),
             });
         }
         let error = io::Error::last_os_error();
@@ -45,6 +53,11 @@ pub fn reap(pid: i32) -> io::Result<Ended> {
             return Err(error);
         }
     }
+}
+
+fn duration(time: libc::timeval) -> Duration {
+    let microseconds = time.tv_sec.unsigned_abs() * 1_000_000 + time.tv_usec.unsigned_abs();
+    Duration::from_micros(microseconds)
 }
 
 /// Makes this process the parent of what a runtime leaves running, as an engine's shim is
