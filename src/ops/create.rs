@@ -53,7 +53,7 @@ use crate::lifecycle::Status;
 use crate::log::Level;
 use crate::plan::namespaces::{NETWORK, USER};
 use crate::plan::process::{Process, set_env};
-use crate::plan::{self, Plan};
+use crate::plan::{self, Plan, affinity};
 use crate::state::fifo;
 use crate::state::{Directory, NOTIFY, Record, Root};
 use crate::sync::{Channel, FromInit};
@@ -318,6 +318,8 @@ impl Init {
         if !has_user {
             set_oom_score(plan.process.as_ref(), &procfs)?;
         }
+        // Of its cgroup, and not of who called.
+        limits::sched_setaffinity(&affinity::ALL)?;
         if let Some(policy) = &plan.memory_policy {
             limits::set_mempolicy(policy.mode, &policy.nodes)
                 .context(|| "config.json: /linux/memoryPolicy")?;

@@ -46,6 +46,7 @@ use crate::error::{Context, Error, Result};
 use crate::host::{Host, cgroup_mount};
 use crate::lifecycle::{Operation, Status, check};
 use crate::log::Level;
+use crate::plan::affinity;
 use crate::plan::exec::{Changes, Exec, Wanted, plan};
 use crate::plan::namespaces::{PID, USER};
 use crate::spec::config::Spec;
@@ -330,10 +331,8 @@ impl Joiner {
         process::die_with_runtime(true)?;
         process::setsid()?;
         let wanted = &plan.process;
-        if let Some(processors) = &wanted.affinity.last {
-            limits::sched_setaffinity(processors)
-                .context(|| "config.json: /process/execCPUAffinity/final")?;
-        }
+        limits::sched_setaffinity(wanted.affinity.last.as_deref().unwrap_or(&affinity::ALL))
+            .context(|| "config.json: /process/execCPUAffinity/final")?;
         if let Some(policy) = &plan.memory_policy {
             limits::set_mempolicy(policy.mode, &policy.nodes)
                 .context(|| "config.json: /linux/memoryPolicy")?;

@@ -1,19 +1,24 @@
-//! On which processors a process of `exec` runs: config.md, "execCPUAffinity"; sched_setaffinity(2).
+//! On which processors a process of a container runs: on those of its cgroup, whatever the runtime was
+//! called with, and of `exec` on those of config.md, "execCPUAffinity"; sched_setaffinity(2).
+//!
+//! A process in a new cgroup had all processors of the cgroup, until 6.2 made the kernel remember what
+//! its parent had asked for, as systemd does for a service with CPUAffinity= and an engine in it.
 
-use super::{Problems, list};
+use super::Problems;
+use super::list::{self, LAST_PROCESSOR};
 use crate::spec::config::ExecCpuAffinity;
-
-/// More processors no kernel is built for (NR_CPUS).
-const LAST_PROCESSOR: usize = 8191;
 
 /// One bit for each processor.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct Affinity {
     /// Until the process is in the container's cgroup.
     pub initial: Option<Vec<u64>>,
-    /// From then on.
+    /// From then on; `None`: those of its cgroup.
     pub last: Option<Vec<u64>>,
 }
+
+/// All that there may be: the kernel reduces it to those of the cgroup.
+pub const ALL: [u64; (LAST_PROCESSOR + 1) / 64] = [u64::MAX; (LAST_PROCESSOR + 1) / 64];
 
 /// Plans it.
 pub fn plan(wanted: Option<&ExecCpuAffinity>, problems: &mut Problems) -> Affinity {
@@ -29,7 +34,5 @@ pub fn plan(wanted: Option<&ExecCpuAffinity>, problems: &mut Problems) -> Affini
     };
     let Some(wanted) = wanted else { return Affinity::default() };
     let initial = mask("initial", wanted.initial.as_ref());
-    // config.md: without it those of the container's cgroup, to which the kernel reduces all.
-    let all = initial.is_some().then(|| vec![u64::MAX; (LAST_PROCESSOR + 1) / 64]);
-    Affinity { last: mask("final", wanted.last.as_ref()).or(all), initial }
+    Affinity { last: mask("final", wanted.last.as_ref()), initial }
 }

@@ -70,7 +70,10 @@ pub fn sched_setaffinity(processors: &[u64]) -> Result<()> {
     // SAFETY: the size is that of the live slice, which the kernel only reads.
     Errno::result(unsafe { libc::syscall(libc::SYS_sched_setaffinity, 0, size, mask) })
         .map(drop)
-        .call(|| format!("sched_setaffinity({processors:x?})"))
+        .call(|| match processors {
+            [one] => format!("sched_setaffinity({one:#x})"),
+            _ => format!("sched_setaffinity({size} bytes)"),
+        })
 }
 
 /// Sets the input/output priority of a process, 0 for this one: class 1 to 3, level 0 to 7 (ioprio_set(2)).

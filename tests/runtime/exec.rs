@@ -42,7 +42,7 @@ table!(Root, Busybox;
     standard_input_reaches_the_program,
     signals_are_forwarded_in_the_foreground,
     a_detached_exec_returns_while_the_program_runs,
-    exec_affinity_is_applied[Hull("runc 1.1.5 does not know it")],
+    exec_affinity_is_applied[Program("taskset"), Hull("runc 1.1.5 does not know it")],
     the_umask_is_that_of_the_config[Hull("runc 1.1.5 sets 022")],
     the_session_keyring_is_the_containers[File("/proc/keys")],
     flags_take_one_dash_too,
@@ -473,7 +473,7 @@ fn a_detached_exec_returns_while_the_program_runs() {
     assert_eq!(ready.line(), "on");
 }
 
-// "initial": before the transition to the container's cgroup; "final": after it.
+// "initial": before the transition to the container's cgroup; "final": after it. Those of the caller do not count.
 fn exec_affinity_is_applied() {
     let allowed = "grep Cpus_allowed_list /proc/self/status | cut -f 2";
     let all = call::host(&["sh", "-c", allowed]).trim_end().to_owned();
@@ -482,6 +482,8 @@ fn exec_affinity_is_applied() {
     {
         let bundle = waiting().set("/process/execCPUAffinity", affinity);
         run(&bundle);
+        let _ = bundle.exec_script(&[], allowed).ok().prints(expected);
+        let bundle = bundle.through(&["taskset", "-c", "0"]);
         let _ = bundle.exec_script(&[], allowed).ok().prints(expected);
     }
 }

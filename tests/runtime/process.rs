@@ -4,6 +4,7 @@
 use serde_json::json;
 
 use crate::bundle::Bundle;
+use crate::call;
 use crate::case::table;
 
 table!(Root, Busybox;
@@ -40,6 +41,7 @@ table!(Root, Busybox;
     the_io_priority_is_set[Hull("runc 1.1.5 knows no ioPriority")],
     an_io_priority_out_of_range_is_refused[Hull("runc 1.1.5 knows no ioPriority")],
     an_unknown_io_priority_class_is_refused[Hull("runc 1.1.5 knows no ioPriority")],
+    the_processors_are_those_of_the_cgroup_whoever_calls[Program("taskset"), Hull("runc 1.1.5 leaves those of the caller")],
     the_personality_is_that_of_the_config[Hull("runc 1.1.5 knows no personality")],
     the_personality_linux_is_the_ordinary_one,
     an_unknown_personality_is_refused[Hull("runc 1.1.5 knows no personality")],
@@ -327,6 +329,14 @@ fn an_unknown_io_priority_class_is_refused() {
     let bundle = Bundle::new()
         .set("/process/ioPriority", json!({"class": "IOPRIO_CLASS_NONE", "priority": 1}));
     let _ = bundle.try_create().refused().names("/process/ioPriority");
+}
+
+// Since 6.2 a process keeps what its parent had asked for, in another cgroup too.
+fn the_processors_are_those_of_the_cgroup_whoever_calls() {
+    let allowed = "grep Cpus_allowed_list /proc/self/status | cut -f 2";
+    let all = call::host(&["taskset", "-c", "0-1023", "sh", "-c", allowed]);
+    let bundle = Bundle::new().through(&["taskset", "-c", "0"]);
+    let _ = bundle.script(allowed).run().ok().prints(all.trim_end());
 }
 
 // "LINUX32 will set the uname system call to show a 32 bit CPU type, such as i686."

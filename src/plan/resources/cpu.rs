@@ -1,6 +1,7 @@
 //! linux.resources.cpu: config-linux.md, "CPU"; cgroup-v2.rst, "CPU", "Cpuset".
 
 use super::{Draft, Missing};
+use crate::plan::list::{self, LAST_PROCESSOR};
 use crate::spec::resources::Cpu;
 
 /// What every cgroup has.
@@ -34,10 +35,11 @@ pub fn plan(cpu: &Cpu, draft: &mut Draft<'_>) {
         [("/cpu/cpus", "cpuset.cpus", &cpu.cpus), ("/cpu/mems", "cpuset.mems", &cpu.mems)]
     {
         let Some(list) = list.as_ref().filter(|list| !list.is_empty()) else { continue };
-        if is_list(list) {
+        if list::parse(list, LAST_PROCESSOR).is_some() {
             draft.set(place, file, list);
         } else {
-            draft.wrong(place, format_args!("{list:?} is not a list such as \"0-2,4\""));
+            let message = format!("{list:?} is no list such as \"0-2,4\", up to {LAST_PROCESSOR}");
+            draft.wrong(place, message);
         }
     }
     let realtime = "realtime processes are limited by RLIMIT_RTTIME alone";
@@ -90,15 +92,6 @@ fn weight(shares: u64) -> u64 {
     }
 }
 
-/// Numbers and ranges (cpuset(7), "List format"); whether they exist the kernel knows.
-fn is_list(text: &str) -> bool {
-    let is_number = |text: &str| text.parse::<u32>().is_ok();
-    text.split(',').map(str::trim).all(|part| match part.split_once('-') {
-        Some((first, last)) => is_number(first) && is_number(last),
-        None => is_number(part),
-    })
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -127,15 +120,5 @@ mod tests {
             assert_eq!(weight(shares), expected, "{shares}");
         }
         assert!((3..262_144).is_sorted_by_key(weight));
-    }
-
-    #[test]
-    fn a_list_is_numbers_and_ranges() {
-        for right in ["0", "0-3", "0-2,4", "0, 2", "10-11,13"] {
-            assert!(is_list(right), "{right}");
-        }
-        for wrong in [",", "0,", "a", "0-", "-1", "0--1", "0-3/2x", "0\n1", "\0"] {
-            assert!(!is_list(wrong), "{wrong:?}");
-        }
     }
 }
