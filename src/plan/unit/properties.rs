@@ -4,6 +4,7 @@
 
 use super::Property;
 use crate::dbus::value::Value;
+use crate::plan::list::{self, LAST_PROCESSOR};
 use crate::plan::resources::{Missing, Setting};
 
 /// What every container's scope is told.
@@ -58,16 +59,16 @@ fn of_one(file: &str, value: &str, properties: &mut Vec<Property>) {
         properties.extend(value.map(|value| Property::new(name, value)));
     };
     match file {
-        "memory.max" => add("MemoryMax", limit(value)),
-        "memory.high" => add("MemoryHigh", limit(value)),
-        "memory.low" => add("MemoryLow", limit(value)),
-        "memory.min" => add("MemoryMin", limit(value)),
-        "memory.swap.max" => add("MemorySwapMax", limit(value)),
+        "memory.max" => add("MemoryMax", bytes(value)),
+        "memory.high" => add("MemoryHigh", bytes(value)),
+        "memory.low" => add("MemoryLow", bytes(value)),
+        "memory.min" => add("MemoryMin", bytes(value)),
+        "memory.swap.max" => add("MemorySwapMax", bytes(value)),
         // systemd does not start what may have no task.
         "pids.max" => add("TasksMax", limit(value).map(at_least_one)),
         "cpu.weight" => add("CPUWeight", limit(value)),
         "cpu.max" => {
-            let (quota, period) = value.split_once(' ').unwrap_or((value, "100000"));
+            let (quota, period) = quota_and_period(value);
             let per_second = match (quota, quota.parse::<u64>(), period.parse::<u64>()) {
                 ("max", ..) => Some(u64::MAX),
                 (_, Ok(quota), Ok(period @ 1..)) => {
@@ -80,10 +81,10 @@ fn of_one(file: &str, value: &str, properties: &mut Vec<Property>) {
         }
         "cpuset.cpus" => add("AllowedCPUs", mask(value)),
         "cpuset.mems" => add("AllowedMemoryNodes", mask(value)),
-        "io.weight" => add("IOWeight", limit(value.strip_prefix("default ").unwrap_or(value))),
+        "io.weight" => add("IOWeight", limit(value.strip_prefix("default").unwrap_or(value))),
         "cpu.idle" if value == "1" => properties.push(optional("CPUWeight", Value::Uint64(0))),
         "memory.zswap.max" => {
-            properties.extend(limit(value).map(|value| optional("MemoryZSwapMax", value)));
+            properties.extend(bytes(value).map(|value| optional("MemoryZSwapMax", value)));
         }
         "memory.oom.group" => {
             let policy = if value == "1" { "kill" } else { "continue" };
@@ -98,10 +99,41 @@ fn optional(name: &str, value: Value) -> Property {
     Property { is_optional: true, ..Property::new(name, value) }
 }
 
-/// A number, or `max`. What the kernel reads and this does not, systemd is not told.
+/// A number, or `max`. What the kernel does not read, systemd is not told.
 fn limit(value: &str) -> Option<Value> {
-    let number = if value == "max" { Some(u64::MAX) } else { value.parse().ok() };
+    let value = value.trim();
+    let number = if value == "max" { Some(u64::MAX) } else { number(value) };
     number.map(Value::Uint64)
+}
+
+/// A number as the kernel reads it (kstrtoull with base 0): 010 and 0x8 are 8.
+fn number(text: &str) -> Option<u64> {
+    let (digits, base) = match text.strip_prefix("0x").or_else(|| text.strip_prefix("0X")) {
+        Some(digits) => (digits, 16),
+        None if text.len() > 1 && text.starts_with('0') => (&text[1..], 8),
+        None => (text, 10),
+    };
+    // A sign before the digits is none of this.
+    let is_number = digits.bytes().all(|byte| byte.is_ascii_hexdigit());
+    if is_number { u64::from_str_radix(digits, base).ok() } else { None }
+}
+
+/// The same with K, M, G, T, P or E behind it, in either case: bytes (memparse of the kernel). An
+/// engine's `unified` may have "1G", which is written as it is.
+fn bytes(value: &str) -> Option<Value> {
+    const UNITS: &str = "KMGTPE";
+    let value = value.trim();
+    let unit = value.chars().last().and_then(|last| UNITS.find(last.to_ascii_uppercase()));
+    // A hexadecimal number may end with E.
+    let (Some(unit), None) = (unit, number(value)) else { return limit(value) };
+    let factor = 1_u64 << (10 * (unit + 1));
+    number(&value[..value.len() - 1])?.checked_mul(factor).map(Value::Uint64)
+}
+
+/// Of cpu.max; a new cgroup has this period.
+fn quota_and_period(value: &str) -> (&str, &str) {
+    let (quota, period) = value.split_once(' ').unwrap_or((value, "100000"));
+    (quota, period.trim())
 }
 
 fn at_least_one(value: Value) -> Value {
@@ -113,7 +145,7 @@ const PERCENT: u64 = 10_000;
 
 /// `QUOTA PERIOD` with the quota of whole percents, and of a millisecond at least.
 fn round_up(value: &mut String) {
-    let (quota, period) = value.split_once(' ').unwrap_or((value, "100000"));
+    let (quota, period) = quota_and_period(value);
     if let (Ok(quota), Ok(period)) = (quota.parse::<u64>(), period.parse::<u64>())
         && let (1.., Some(scaled)) = (period, quota.checked_mul(1_000_000))
     {
@@ -125,23 +157,12 @@ fn round_up(value: &mut String) {
     }
 }
 
-/// A list such as "0-2,4" as bits, the first byte's lowest first.
+/// A list such as "0-2,4" as bits, the first byte's lowest first. systemd knows no other form.
 fn mask(list: &str) -> Option<Value> {
-    /// No machine has more (CONFIG_NR_CPUS).
-    const MOST: usize = 8192;
-    let mut bytes: Vec<u8> = Vec::new();
-    for part in list.split(',').map(str::trim) {
-        let (first, last) = part.split_once('-').unwrap_or((part, part));
-        let (first, last): (usize, usize) = (first.parse().ok()?, last.parse().ok()?);
-        if last >= MOST {
-            return None;
-        }
-        for number in first..=last {
-            if bytes.len() <= number / 8 {
-                bytes.resize(number / 8 + 1, 0);
-            }
-            bytes[number / 8] |= 1 << (number % 8);
-        }
+    let words = list::parse(list, LAST_PROCESSOR)?;
+    let mut bytes: Vec<u8> = words.iter().flat_map(|word| word.to_le_bytes()).collect();
+    while bytes.last() == Some(&0) {
+        bytes.pop();
     }
     Some(Value::Array("y".to_owned(), bytes.into_iter().map(Value::Byte).collect()))
 }
@@ -167,6 +188,12 @@ mod tests {
         for (file, value, name, expected) in [
             ("memory.max", "1048576", "MemoryMax", number(1_048_576)),
             ("memory.max", "max", "MemoryMax", number(u64::MAX)),
+            ("memory.max", "1G", "MemoryMax", number(1 << 30)),
+            ("memory.max", "0x10k", "MemoryMax", number(16 << 10)),
+            ("memory.max", "0x1e", "MemoryMax", number(30)),
+            ("memory.max", "010", "MemoryMax", number(8)),
+            ("memory.max", " 2e\n", "MemoryMax", number(2 << 60)),
+            ("pids.max", "0x10", "TasksMax", number(16)),
             ("memory.high", "1", "MemoryHigh", number(1)),
             ("memory.low", "1", "MemoryLow", number(1)),
             ("memory.min", "1", "MemoryMin", number(1)),
@@ -184,7 +211,12 @@ mod tests {
             assert_eq!(properties(&[(file, value)]), [(name.to_owned(), expected)], "{file}");
         }
         for (file, value) in [
-            ("memory.max", "1G"),
+            ("memory.max", "G"),
+            ("memory.max", "1GB"),
+            ("memory.max", "+1"),
+            ("memory.max", "16E"),
+            ("memory.max", "09"),
+            ("pids.max", "1k"),
             ("cpu.idle", "0"),
             ("io.max", "8:0 rbps=1"),
             ("hugetlb.2MB.max", "0"),
