@@ -307,13 +307,13 @@ fn the_io_priority_is_set() {
             Bundle::new().set("/process/ioPriority", json!({"class": class, "priority": 3}));
         let bundle = bundle.args(&["sleep", "1000"]);
         let container = bundle.create().start();
-        assert_eq!(crate::call::host(&["ionice", "-p", &container.pid.to_string()]).trim(), name);
+        assert_eq!(call::host(&["ionice", "-p", &container.pid.to_string()]).trim(), name);
     }
     let bundle = Bundle::new()
         .set("/process/ioPriority", json!({"class": "IOPRIO_CLASS_IDLE", "priority": 0}));
     let bundle = bundle.args(&["sleep", "1000"]);
     let container = bundle.create().start();
-    assert_eq!(crate::call::host(&["ionice", "-p", &container.pid.to_string()]).trim(), "idle");
+    assert_eq!(call::host(&["ionice", "-p", &container.pid.to_string()]).trim(), "idle");
 }
 
 // "The value should be an integer ranging from 0 (highest) to 7 (lowest)."
@@ -376,7 +376,7 @@ fn a_hostname_without_a_uts_namespace_is_refused() {
         .without_namespace("uts")
         .without("/hostname")
         .set("/domainname", "example.org");
-    if !crate::call::is_peer() {
+    if !call::is_peer() {
         let _ = bundle.try_create().refused().names("/domainname");
     }
 }
