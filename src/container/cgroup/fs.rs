@@ -105,6 +105,7 @@ fn open_and_lock(directory: &str, is_new: bool) -> Result<Made> {
     Ok(Made { directory: opened, lock, is_new })
 }
 
+/// ENODEV: it went while it was opened or removed, as a scope does when systemd ends it.
 fn is_gone(error: &Error) -> bool {
     matches!(error.errno(), Some(Errno::ENOENT | Errno::ENODEV))
 }
@@ -163,7 +164,7 @@ pub fn remove(cgroup: &state::Cgroup, has_left: bool) -> Result<()> {
         remove_own(directory, has_left)?;
     } else {
         match open_path(directory, READ) {
-            Err(error) if error.errno() == Some(Errno::ENOENT) => {}
+            Err(error) if is_gone(&error) => {}
             other => devices::detach(other?.as_fd())?,
         }
     }
@@ -179,7 +180,7 @@ fn remove_marked(directory: &str) -> Result<()> {
     let mut level = directory;
     while has_attribute(level, MARK) {
         match std::fs::remove_dir(level).map_err(errno) {
-            Ok(()) | Err(Errno::ENOENT) => {}
+            Ok(()) | Err(Errno::ENOENT | Errno::ENODEV) => {}
             // Another container is in it, and will remove it.
             Err(Errno::EBUSY | Errno::ENOTEMPTY) => break,
             Err(errno) => return Err(Error::from_call(format!("rmdir({level:?})"), errno)),
@@ -192,7 +193,7 @@ fn remove_marked(directory: &str) -> Result<()> {
 /// `has_left`: what is in it still may be the container's, and is ended.
 pub(super) fn remove_own(directory: &str, has_left: bool) -> Result<()> {
     match std::fs::remove_dir(directory).map_err(errno) {
-        Ok(()) | Err(Errno::ENOENT) => return Ok(()),
+        Ok(()) | Err(Errno::ENOENT | Errno::ENODEV) => return Ok(()),
         Err(Errno::EBUSY) => {}
         Err(errno) => return Err(Error::from_call(format!("rmdir({directory:?})"), errno)),
     }
@@ -205,7 +206,7 @@ pub(super) fn remove_own(directory: &str, has_left: bool) -> Result<()> {
     }
     for _ in 0..ATTEMPTS {
         match remove_tree(directory) {
-            Ok(()) | Err(Errno::ENOENT) => return Ok(()),
+            Ok(()) | Err(Errno::ENOENT | Errno::ENODEV) => return Ok(()),
             // A process that has ended is counted until its parent, or the kernel, lets it go.
             Err(Errno::EBUSY) => wait_empty(directory)?,
             Err(errno) => return Err(Error::from_call(format!("rmdir({directory:?})"), errno)),
@@ -221,7 +222,7 @@ fn remove_tree(directory: &str) -> nix::Result<()> {
         name,
         UnlinkatFlags::RemoveDir,
     ) {
-        Err(Errno::ENOENT) => Ok(()),
+        Err(Errno::ENOENT | Errno::ENODEV) => Ok(()),
         other => other,
     };
     walk(top, |_| Ok(()), remove)?;
