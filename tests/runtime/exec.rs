@@ -159,7 +159,7 @@ fn a_process_file_that_is_a_pipe_is_executed() {
     let process = json!({"cwd": "/", "args": ["echo", "ran"], "env": ["PATH=/bin"], "user": {"uid": 0, "gid": 0}});
     let bundle = waiting().through(&["sh", "-c", &format!("echo '{process}' | \"$@\""), "sh"]);
     run(&bundle);
-    let _ = bundle.exec(&["--process", "/dev/stdin"], &[]).ok().prints("ran");
+    let _ = bundle.exec(&["--process", "/proc/self/fd/0"], &[]).ok().prints("ran");
 }
 
 fn what_a_process_file_leaves_out_is_the_containers() {
