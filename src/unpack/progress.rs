@@ -8,6 +8,7 @@ use serde_json::json;
 
 use super::image::stream::LayerStream;
 use super::image::{Image, Layer};
+use super::interrupt::Interrupt;
 use super::text::size;
 use crate::error::Result;
 
@@ -38,17 +39,19 @@ impl Progress {
         }
     }
 
-    /// Shows how far a layer is while it is read. `done`: what was done to it then.
+    /// Shows how far a layer is while it is read. `done`: what was done to it then. With `interrupt` a
+    /// signal ends it.
     ///
     /// # Errors
     /// Those of writing a record.
-    pub fn watch(
+    pub fn watch<'a>(
         &self,
         image: &Image,
         layer: &Layer,
         stream: LayerStream,
         done: &'static str,
-    ) -> Result<Watched> {
+        interrupt: Option<&'a Interrupt>,
+    ) -> Result<Watched<'a>> {
         let title = format!("layer {} of {}", layer.number, image.layers.len());
         let digest = layer.digest.as_ref().unwrap_or(&layer.diff_id);
         let shown = match self {
@@ -74,17 +77,18 @@ impl Progress {
                 step: 0,
             },
         };
-        let mut watched = Watched { stream, size: layer.size(), shown };
+        let mut watched = Watched { stream, size: layer.size(), shown, interrupt };
         watched.record("started")?;
         Ok(watched)
     }
 }
 
-/// A layer that is being watched.
-pub struct Watched {
+/// A layer's bytes, watched while they are read.
+pub struct Watched<'a> {
     stream: LayerStream,
     size: u64,
     shown: Shown,
+    interrupt: Option<&'a Interrupt>,
 }
 
 enum Shown {
@@ -94,13 +98,7 @@ enum Shown {
     Records { number: usize, of: usize, digest: String, done: &'static str, step: u64 },
 }
 
-impl Watched {
-    /// Whether the next read waits for bytes.
-    #[must_use]
-    pub fn is_used_up(&self) -> bool {
-        self.stream.is_used_up()
-    }
-
+impl Watched<'_> {
     /// The layer was read to its end.
     ///
     /// # Errors
@@ -144,12 +142,15 @@ impl Watched {
     }
 }
 
-impl BufRead for Watched {
+impl BufRead for Watched<'_> {
     fn fill_buf(&mut self) -> io::Result<&[u8]> {
         if self.stream.is_used_up() {
+            if let Some(interrupt) = self.interrupt {
+                interrupt.check().map_err(|error| io::Error::other(error.to_string()))?;
+            }
             self.show();
         }
-        self.stream.fill_buf()
+        self.stream.fill()
     }
 
     fn consume(&mut self, count: usize) {
@@ -157,7 +158,7 @@ impl BufRead for Watched {
     }
 }
 
-impl Read for Watched {
+impl Read for Watched<'_> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         let bytes = self.fill_buf()?;
         let length = bytes.len().min(buffer.len());

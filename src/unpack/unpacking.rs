@@ -1,6 +1,6 @@
 //! `unpack`: an image becomes a bundle. The story; either the whole bundle appears or nothing.
 
-use std::io::{self, BufRead, BufReader, Read};
+use std::io::BufReader;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::PathBuf;
 use std::rc::Rc;
@@ -13,9 +13,10 @@ use super::config::user::{Account, UserName};
 use super::config::{self, ROOTFS, Wishes};
 use super::extract::lowers::Lowers;
 use super::extract::{Extractor, Limits, Options as Extraction, Spent, Whiteouts};
-use super::image::Image;
 use super::image::platform::Platform;
 use super::image::reference::Reference;
+use super::image::stream::LayerStream;
+use super::image::{Image, Layer};
 use super::interrupt::Interrupt;
 use super::owners::Owners;
 use super::progress::{Progress, Watched};
@@ -161,8 +162,8 @@ impl Unpacking<'_> {
         let layers = &self.image.layers;
         for (layer, stream) in layers.iter().zip(self.image.streams(layers)) {
             let extracted = stream
-                .and_then(|stream| self.progress.watch(self.image, layer, stream, "extracted"))
-                .and_then(|stream| extract(&mut extractor, stream, self.interrupt));
+                .and_then(|stream| self.watch(layer, stream))
+                .and_then(|stream| extract(&mut extractor, stream));
             extracted.context(|| self.image.describe(layer))?;
         }
         self.remarks.extend(extractor.finish()?);
@@ -197,9 +198,7 @@ impl Unpacking<'_> {
                             let root = owned(directory)?;
                             let mut extractor = Extractor::new(root, options)?;
                             extractor.spent = spent;
-                            let stream =
-                                self.progress.watch(self.image, layer, stream, "extracted")?;
-                            extract(&mut extractor, stream, self.interrupt)?;
+                            extract(&mut extractor, self.watch(layer, stream)?)?;
                             spent = extractor.spent;
                             remarks = extractor.finish()?;
                             Ok(())
@@ -214,6 +213,10 @@ impl Unpacking<'_> {
         names.reverse();
         layers.reverse();
         Ok((names, layers))
+    }
+
+    fn watch(&self, layer: &Layer, stream: LayerStream) -> Result<Watched<'_>> {
+        self.progress.watch(self.image, layer, stream, "extracted", Some(self.interrupt))
     }
 
     fn extraction(&self, whiteouts: Whiteouts) -> Extraction {
@@ -236,41 +239,11 @@ impl Unpacking<'_> {
     }
 }
 
-fn extract(extractor: &mut Extractor, stream: Watched, interrupt: &Interrupt) -> Result<()> {
-    let mut stream = Interruptible { stream, interrupt };
+fn extract(extractor: &mut Extractor, mut stream: Watched<'_>) -> Result<()> {
     extractor.layer(&mut stream)?;
-    stream.stream.finish()
+    stream.finish()
 }
 
 fn owned(directory: BorrowedFd<'_>) -> Result<OwnedFd> {
     directory.try_clone_to_owned().call(|| "dup()")
-}
-
-/// A stream that ends with an error when a signal has come.
-struct Interruptible<'a> {
-    stream: Watched,
-    interrupt: &'a Interrupt,
-}
-
-impl BufRead for Interruptible<'_> {
-    fn fill_buf(&mut self) -> io::Result<&[u8]> {
-        if self.stream.is_used_up() {
-            self.interrupt.check().map_err(|error| io::Error::other(error.to_string()))?;
-        }
-        self.stream.fill_buf()
-    }
-
-    fn consume(&mut self, count: usize) {
-        self.stream.consume(count);
-    }
-}
-
-impl Read for Interruptible<'_> {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        let bytes = self.fill_buf()?;
-        let length = bytes.len().min(buffer.len());
-        buffer[..length].copy_from_slice(&bytes[..length]);
-        self.consume(length);
-        Ok(length)
-    }
 }

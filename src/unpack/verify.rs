@@ -99,7 +99,7 @@ impl Verifier<'_> {
         let layers: Vec<_> = image.layers.iter().filter(is_new).collect();
         for (layer, stream) in layers.iter().zip(image.streams(layers.iter().copied())) {
             let result = stream.and_then(|stream| {
-                let mut watched = self.progress.watch(image, layer, stream, "verified")?;
+                let mut watched = self.progress.watch(image, layer, stream, "verified", None)?;
                 read_to_end(&mut watched)?;
                 watched.finish()
             });

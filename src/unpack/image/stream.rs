@@ -1,5 +1,5 @@
-//! A layer as plain bytes that were verified. Three threads work on each, and hand on what they are
-//! done with:
+//! A layer as plain bytes that were verified. Three threads work on each, two on one that is plain,
+//! and hand on what they are done with:
 //!
 //! ```text
 //!   blob ── pread, digest ──▶ decompress ──▶ diff id ──▶ LayerStream (whoever reads it)
@@ -11,7 +11,7 @@
 //! leaves the next one takes: new memory would cost a fault for each page.
 
 use std::collections::VecDeque;
-use std::io::{self, BufRead, Read};
+use std::io;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, Sender, SyncSender, TryRecvError, channel, sync_channel};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -136,10 +136,12 @@ impl LayerStream {
     pub fn position(&self) -> u64 {
         self.position.load(Ordering::Relaxed)
     }
-}
 
-impl BufRead for LayerStream {
-    fn fill_buf(&mut self) -> io::Result<&[u8]> {
+    /// Bytes that were not consumed yet; waits for them if there are none. None at the end.
+    ///
+    /// # Errors
+    /// What is wrong with the layer.
+    pub fn fill(&mut self) -> io::Result<&[u8]> {
         while self.is_used_up() && self.ended.is_none() {
             self.free.give_back(std::mem::take(&mut self.piece));
             self.used = 0;
@@ -156,18 +158,9 @@ impl BufRead for LayerStream {
         }
     }
 
-    fn consume(&mut self, count: usize) {
+    /// So many of them are done with.
+    pub fn consume(&mut self, count: usize) {
         self.used = (self.used + count).min(self.piece.len());
-    }
-}
-
-impl Read for LayerStream {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        let bytes = self.fill_buf()?;
-        let length = bytes.len().min(buffer.len());
-        buffer[..length].copy_from_slice(&bytes[..length]);
-        self.consume(length);
-        Ok(length)
     }
 }
 
