@@ -6,7 +6,7 @@ use std::path::Path;
 
 use serde_json::Value;
 
-use crate::bundle::Bundle;
+use crate::bundle::{Bundle, Created};
 use crate::call::Running;
 use crate::case::table;
 use crate::cgroup::directory_of;
@@ -219,15 +219,21 @@ fn limit_memory(directory: &Path, bytes: &str) {
 /// Takes 60 MB.
 const GREEDY: &str = "dd if=/dev/zero of=/dev/null bs=60M count=1";
 
+/// A container of 20 MiB that was started and is being watched.
+fn with_20_mib(bundle: &Bundle) -> (Created<'_>, Watching) {
+    let container = bundle.create();
+    limit_memory(&directory_of(container.pid), "20971520");
+    bundle.start();
+    let watching = Watching::begin(bundle, "50ms");
+    assert_eq!(watching.event()["type"], "stats");
+    (container, watching)
+}
+
 fn memory_that_runs_out_is_an_event() {
     let bundle = Bundle::new();
     let go = bundle.fifo("go");
     let bundle = bundle.script(&format!("read line < /go; {GREEDY}; read line < /go"));
-    let container = bundle.create();
-    limit_memory(&directory_of(container.pid), "20971520");
-    bundle.start();
-    let watching = Watching::begin(&bundle, "50ms");
-    assert_eq!(watching.event()["type"], "stats");
+    let (container, watching) = with_20_mib(&bundle);
     go.send("fill");
     let event = watching.event_of("oom");
     assert_eq!((&event["id"], event.get("data")), (&bundle.id().into(), None));
@@ -245,11 +251,7 @@ fn an_oom_that_ends_the_container_is_told_before_its_end() {
     let bundle = Bundle::new();
     let go = bundle.fifo("go");
     let bundle = bundle.script(&format!("read line < /go; exec {GREEDY}"));
-    let container = bundle.create();
-    limit_memory(&directory_of(container.pid), "20971520");
-    bundle.start();
-    let watching = Watching::begin(&bundle, "50ms");
-    assert_eq!(watching.event()["type"], "stats");
+    let (container, watching) = with_20_mib(&bundle);
     go.send("fill");
     container.ended();
     watching.event_of("oom");
