@@ -4,6 +4,7 @@ import os
 import pty
 import subprocess
 import termios
+import time
 
 SLOW = int(os.environ.get("HULL_INTEGRATION_SLOW", "1"))
 TIMEOUT = 60 * SLOW  # seconds
@@ -19,6 +20,28 @@ def plainly(command, **options):
         status = wait(process)
         output.seek(0)
         return status, output.read().decode(errors="replace")
+
+
+def said(command, name, **options):
+    """Standard output of a command that must succeed."""
+    result = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True, **options)
+    if result.returncode:
+        raise RuntimeError(f"{name}: {result.stderr.strip()}")
+    return result.stdout
+
+
+def until(is_so, otherwise):
+    """Returns when `is_so` gives true; an error of a command in it is a no. An engine tells nobody when
+    it is there, has read its configuration again, or knows of an image: so it is asked again.
+    """
+    for _ in range(10 * TIMEOUT):
+        try:
+            if is_so():
+                return
+        except RuntimeError:
+            pass
+        time.sleep(0.1)
+    raise RuntimeError(otherwise)
 
 
 def on_terminal(command):

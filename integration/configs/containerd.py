@@ -4,10 +4,10 @@ container sleeps meanwhile, so that every mount source and namespace that its co
 
 import os
 import subprocess
-import time
 
 import process
 import rootfs as debian
+from configs import volume
 
 NEEDS = {"containerd": "containerd", "ctr": "containerd", "runc": "runc", "crun": "crun"}
 
@@ -63,26 +63,9 @@ class Engine:
             self.daemon = subprocess.Popen(
                 ["containerd", "--config", configuration], stdin=subprocess.DEVNULL, stdout=log, stderr=log
             )
-        self.wait_until_it_answers()
+        process.until(lambda: self.ctr("version"), f"containerd does not answer on {self.address}")
         self.ctr("images", "import", archive)
-        self.volume, self.file = f"{self.directory}/volume", f"{self.directory}/file"
-        os.mkdir(self.volume)
-        with open(self.file, "w") as file:
-            file.write("content\n")
-        subprocess.run(["mount", "--bind", self.volume, self.volume], check=True)
-        subprocess.run(["mount", "--make-shared", self.volume], check=True)
-        os.mkdir(f"{self.volume}/below")
-        subprocess.run(["mount", "-t", "tmpfs", "tmpfs", f"{self.volume}/below"], check=True)
-
-    def wait_until_it_answers(self):
-        for _ in range(10 * process.TIMEOUT):
-            try:
-                self.ctr("version")
-                return
-            except RuntimeError:
-                # Its socket is there before it answers, and it tells nobody when it does.
-                time.sleep(0.1)
-        raise RuntimeError(f"containerd does not answer on {self.address}")
+        self.volume, self.file = volume.make(self.directory)
 
     def ctr(self, *arguments, terminal=False):
         command = ["ctr", "--address", self.address, "--namespace", "hull", *arguments]

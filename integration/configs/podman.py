@@ -7,6 +7,7 @@ import shutil
 import subprocess
 
 import rootfs as debian
+from configs import volume
 
 NEEDS = {"podman": "podman", "conmon": "conmon", "runc": "runc", "crun": "crun"}
 
@@ -78,15 +79,7 @@ class Engine:
         self.environment = {**os.environ, "CONTAINERS_CONF": configuration, "TMPDIR": self.directory}
         self.record = record
         self.podman("load", "--quiet", "--input", archive)
-        self.volume, self.file = f"{self.directory}/volume", f"{self.directory}/file"
-        os.mkdir(self.volume)
-        with open(self.file, "w") as file:
-            file.write("content\n")
-        # A volume with a mount below it, and with peers for the propagation to reach.
-        subprocess.run(["mount", "--bind", self.volume, self.volume], check=True)
-        subprocess.run(["mount", "--make-shared", self.volume], check=True)
-        os.mkdir(f"{self.volume}/below")
-        subprocess.run(["mount", "-t", "tmpfs", "tmpfs", f"{self.volume}/below"], check=True)
+        self.volume, self.file = volume.make(self.directory)
 
     def podman(self, *arguments):
         command = ["podman", "--root", f"{self.directory}/storage", "--runroot", "/run/podman/root"]

@@ -2,8 +2,8 @@
 
 import os
 import shutil
-import subprocess
 
+import process
 import rootfs
 from engines import transcript
 
@@ -44,11 +44,7 @@ exec {shutil.which("buildah")} --root {self.directory}/storage --runroot /run/hu
 
     def buildah(self, *arguments):
         environment = {**os.environ, **self.environment("hull", os.environ["HULL"])}
-        command = [f"{self.directory}/bin/buildah", *arguments]
-        result = subprocess.run(command, env=environment, stdin=subprocess.DEVNULL, capture_output=True, text=True)
-        if result.returncode:
-            raise RuntimeError(f"buildah {arguments[0]}: {result.stderr.strip()}")
-        return result.stdout
+        return process.said([f"{self.directory}/bin/buildah", *arguments], f"buildah {arguments[0]}", env=environment)
 
     def images(self):
         return set(self.buildah("images", "--all", "--quiet", "--no-trunc").split())

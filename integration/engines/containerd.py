@@ -3,7 +3,6 @@
 import os
 import shutil
 import subprocess
-import time
 
 import process
 import rootfs
@@ -32,7 +31,7 @@ class Engine:
         with open(f"{self.directory}/log", "wb") as log:
             command = ["containerd", "--config", f"{self.directory}/config.toml"]
             self.daemon = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
-        self.wait_until_it_answers()
+        process.until(lambda: self.ctr("version"), f"containerd does not answer on {ADDRESS}")
         self.ctr("images", "import", archive)
         # On a hybrid host there is no controller for the weight that ctr always asks for.
         with open("/sys/fs/cgroup/cgroup.controllers") as controllers:
@@ -49,16 +48,6 @@ class Engine:
         with open(f"{self.directory}/{name}", "w") as file:
             file.write(text)
 
-    def wait_until_it_answers(self):
-        for _ in range(10 * process.TIMEOUT):
-            try:
-                self.ctr("version")
-                return
-            except RuntimeError:
-                # Its socket is there before it answers, and it tells nobody when it does.
-                time.sleep(0.1)
-        raise RuntimeError(f"containerd does not answer on {ADDRESS}")
-
     def environment(self, label, runtime):
         return {
             "PATH": f"{self.directory}/bin:{os.environ['PATH']}",
@@ -67,11 +56,7 @@ class Engine:
         }
 
     def ctr(self, *arguments):
-        command = [f"{self.directory}/bin/ctr", *arguments]
-        result = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True)
-        if result.returncode:
-            raise RuntimeError(f"ctr {' '.join(arguments[:2])}: {result.stderr.strip()}")
-        return result.stdout
+        return process.said([f"{self.directory}/bin/ctr", *arguments], f"ctr {' '.join(arguments[:2])}")
 
     def clean(self):
         for name in self.ctr("tasks", "list", "--quiet").split():

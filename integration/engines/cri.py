@@ -2,8 +2,6 @@
 
 import os
 import shutil
-import subprocess
-import time
 
 import process
 import readme
@@ -73,11 +71,10 @@ class Engine(containerd.Engine):
 
     def wait_for_images(self):
         # The part for Kubernetes hears of an import later than who imports.
-        for _ in range(10 * process.TIMEOUT):
-            if self.ctr("images", "list").count("io.cri-containerd.image=managed") >= 2:
-                return
-            time.sleep(0.1)
-        raise RuntimeError("containerd's CRI does not see the images")
+        process.until(
+            lambda: self.ctr("images", "list").count("io.cri-containerd.image=managed") >= 2,
+            "containerd's CRI does not see the images",
+        )
 
     def environment(self, label, runtime):
         return {
@@ -91,11 +88,7 @@ class Engine(containerd.Engine):
 
     def cri(self, *arguments):
         environment = {**os.environ, **self.environment("hull", "")}
-        command = [f"{self.directory}/bin/cri", *arguments]
-        result = subprocess.run(command, env=environment, capture_output=True, text=True)
-        if result.returncode:
-            raise RuntimeError(f"cri {arguments[0]}: {result.stderr.strip()}")
-        return result.stdout
+        return process.said([f"{self.directory}/bin/cri", *arguments], f"cri {arguments[0]}", env=environment)
 
     def clean(self):
         for pod in self.cri("pods").split():

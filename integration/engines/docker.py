@@ -6,7 +6,6 @@ import shutil
 import signal
 import subprocess
 import tarfile
-import time
 
 import process
 import readme
@@ -61,15 +60,10 @@ class Engine:
             json.dump(self.configuration, file, indent=2)
 
     def wait_for_default(self):
-        for _ in range(10 * process.TIMEOUT):
-            try:
-                if self.docker("info", "--format", "{{.DefaultRuntime}}").strip() == self.default:
-                    return
-            except RuntimeError:
-                pass
-            # It tells nobody when it is there, or has read its configuration again.
-            time.sleep(0.1)
-        raise RuntimeError(f"dockerd does not answer, or does not have {self.default} as its default runtime")
+        process.until(
+            lambda: self.docker("info", "--format", "{{.DefaultRuntime}}").strip() == self.default,
+            f"dockerd does not answer, or does not have {self.default} as its default runtime",
+        )
 
     def load(self, archive):
         """docker before 25 reads no OCI archive: the one layer of it becomes an image."""
@@ -96,11 +90,7 @@ class Engine:
         }
 
     def docker(self, *arguments):
-        command = [f"{self.directory}/bin/docker", *arguments]
-        result = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True)
-        if result.returncode:
-            raise RuntimeError(f"docker {arguments[0]}: {result.stderr.strip()}")
-        return result.stdout
+        return process.said([f"{self.directory}/bin/docker", *arguments], f"docker {arguments[0]}")
 
     def clean(self):
         containers = self.docker("ps", "--all", "--quiet").split()

@@ -2,8 +2,8 @@
 
 import os
 import shutil
-import subprocess
 
+import process
 import readme
 import rootfs
 import view
@@ -57,11 +57,7 @@ exec {shutil.which("podman")} --root {self.directory}/storage --runroot {self.ru
 
     def podman(self, *arguments):
         environment = {**os.environ, **self.environment("hull", os.environ["HULL"])}
-        command = [f"{self.directory}/bin/podman", *arguments]
-        result = subprocess.run(command, env=environment, stdin=subprocess.DEVNULL, capture_output=True, text=True)
-        if result.returncode:
-            raise RuntimeError(f"podman {arguments[0]}: {result.stderr.strip()}")
-        return result.stdout
+        return process.said([f"{self.directory}/bin/podman", *arguments], f"podman {arguments[0]}", env=environment)
 
     def clean(self):
         for arguments in (("pod", "rm"), ("rm",)):

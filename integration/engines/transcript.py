@@ -7,7 +7,8 @@
     [3]
 
 Both outputs are one. A line that ends in ` (re)` is a regular expression for a whole line, `...`
-stands for any number of lines, `[N]` is an exit status other than 0. Before the first `##` is text.
+stands for any number of lines, `[N]` is an exit status other than 0. Before the first `##` is text, and
+so is a line that begins with `# `.
 """
 
 import re
@@ -36,7 +37,7 @@ def read(path):
         for line in file.read().splitlines():
             if line.startswith("## "):
                 cases.append(Case(line[3:]))
-            elif not cases or not line:
+            elif not cases or not line or line.startswith("# "):
                 continue
             elif line.startswith("$ "):
                 cases[-1].commands.append(Command(line[2:]))
