@@ -60,9 +60,14 @@ exec {shutil.which("podman")} --root {self.directory}/storage --runroot {self.ru
         return process.said([f"{self.directory}/bin/podman", *arguments], f"podman {arguments[0]}", env=environment)
 
     def clean(self):
+        # A mount of a container that has ended can be busy a moment longer, with every runtime.
+        process.until(self.remove_all, "podman does not remove its containers")
+
+    def remove_all(self):
         for arguments in (("pod", "rm"), ("rm",)):
             self.podman(*arguments, "--all", "--force", "--time", "0")
         self.podman("volume", "rm", "--all", "--force")
+        return True
 
     def close(self):
         pass
