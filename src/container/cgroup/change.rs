@@ -1,16 +1,12 @@
 //! Other values for a cgroup in use: all of them, or none. The kernel has no such call, so what was
 //! there is read first and written back when something is refused.
 
-use std::fs::File;
-use std::io::Read;
 use std::os::fd::{AsFd, BorrowedFd};
 
 use nix::errno::Errno;
-use nix::fcntl::{OFlag, openat};
-use nix::sys::stat::Mode;
 
-use super::settings::{self, write};
-use super::{controllers, devices, errno};
+use super::file::{self, write};
+use super::{controllers, devices, settings};
 use crate::error::{Context, Error, Result};
 use crate::plan::cgroup::Cgroup;
 use crate::plan::resources::{Missing, Resources, Setting};
@@ -121,16 +117,10 @@ fn old_line(file: &str, value: &str, text: &str) -> String {
 
 /// The text of an interface file; `None` if there is none, or none that can be read: such a file
 /// holds no value either.
-pub(super) fn read(cgroup: BorrowedFd<'_>, file: &str) -> nix::Result<Option<String>> {
-    let opened = match openat(cgroup, file, OFlag::O_RDONLY | OFlag::O_CLOEXEC, Mode::empty()) {
-        Err(Errno::ENOENT | Errno::EACCES) => return Ok(None),
-        other => other?,
-    };
-    let mut text = String::new();
-    match File::from(opened).read_to_string(&mut text).map_err(errno) {
-        Ok(_) => Ok(Some(text)),
-        Err(Errno::EINVAL | Errno::EOPNOTSUPP) => Ok(None),
-        Err(errno) => Err(errno),
+fn read(cgroup: BorrowedFd<'_>, file: &str) -> nix::Result<Option<String>> {
+    match file::read_if_there(cgroup, file) {
+        Err(Errno::EACCES | Errno::EINVAL) => Ok(None),
+        other => other,
     }
 }
 

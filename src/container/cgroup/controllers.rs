@@ -8,7 +8,7 @@ use nix::errno::Errno;
 use nix::fcntl::{AT_FDCWD, OFlag, openat};
 use nix::sys::stat::Mode;
 
-use super::settings::write;
+use super::file::write;
 use crate::error::{Call, Error, Result};
 use crate::plan::cgroup::Cgroup;
 

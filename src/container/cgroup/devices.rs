@@ -5,6 +5,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use nix::errno::Errno;
 
+use super::file::is_gone;
 use crate::error::Result;
 use crate::plan::resources::devices::Rules;
 use crate::plan::resources::program::program;
@@ -75,10 +76,13 @@ pub fn replace(cgroup: BorrowedFd<'_>, new: Option<BorrowedFd<'_>>) -> Result<()
 /// Takes ours off a cgroup that stays.
 ///
 /// # Errors
-/// Those of bpf(2), other than that it is not for this user, who then has attached nothing.
+/// Those of bpf(2), other than that the cgroup is gone, or that it is not for this user, who then has
+/// attached nothing.
 pub fn detach(cgroup: BorrowedFd<'_>) -> Result<()> {
     let found = match find(cgroup) {
-        Err(error) if error.errno() == Some(Errno::EPERM) => return Ok(()),
+        Err(error) if error.errno().is_some_and(|it| it == Errno::EPERM || is_gone(it)) => {
+            return Ok(());
+        }
         other => other?,
     };
     match found {

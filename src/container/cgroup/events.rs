@@ -1,6 +1,7 @@
 //! cgroup.events: whether a cgroup has processes and whether they are suspended. memory.events: that
 //! memory ran out. A change of either is an event for poll(2), and for inotify(7) too (cgroup-v2.rst,
-//! "[Un]populated Notification" and "Memory Interface Files").
+//! "[Un]populated Notification" and "Memory Interface Files"). By poll(2): the file is open anyway, to
+//! be read, and of inotify's instances a user has 128 (fs.inotify.max_user_instances).
 
 use std::fs::File;
 use std::os::fd::{AsFd, BorrowedFd};
@@ -10,6 +11,7 @@ use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
 use super::errno;
+use super::file::is_gone;
 use super::stats::value_of;
 use crate::error::{Error, Result};
 
@@ -33,7 +35,7 @@ impl Notifying {
     fn open(path: String) -> Result<Option<Self>> {
         match File::open(&path).map_err(errno) {
             Ok(file) => Ok(Some(Self { path, file })),
-            Err(Errno::ENOENT | Errno::ENODEV) => Ok(None),
+            Err(errno) if is_gone(errno) => Ok(None),
             Err(errno) => Err(Error::from_call(format!("open({path:?})"), errno)),
         }
     }

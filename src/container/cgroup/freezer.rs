@@ -4,10 +4,8 @@
 //! Whoever has the file written has a lock ([`crate::state::Directory::lock_cgroup`]): `kill --all`
 //! suspends too, and must not end a `pause` of somebody else.
 
-use nix::errno::Errno;
-
-use super::errno;
 use super::events::Events;
+use super::file::{read_path, write_if_there};
 use crate::error::{Error, Result};
 
 /// How long processes may take to be suspended, in milliseconds: one that sleeps in the kernel
@@ -22,15 +20,12 @@ const LONGEST_TRY: u16 = 1000;
 /// # Errors
 /// Those of read(2), other than that there is no such cgroup.
 pub fn is_frozen(directory: &str) -> Result<bool> {
-    let path = format!("{directory}/cgroup.freeze");
-    match std::fs::read(&path).map_err(errno) {
-        Ok(text) => Ok(text.starts_with(b"1")),
-        Err(Errno::ENOENT | Errno::ENODEV) => Ok(false),
-        Err(errno) => Err(Error::from_call(format!("read({path:?})"), errno)),
-    }
+    let text = read_path(&format!("{directory}/cgroup.freeze"))?;
+    Ok(text.is_some_and(|text| text.starts_with('1')))
 }
 
-/// Suspends all processes of the cgroup and below, and waits until they are.
+/// Suspends all processes of the cgroup and below, and waits until they are. In one that is gone none
+/// runs.
 ///
 /// # Errors
 /// Those of writing the file; that a process is not suspended within ten seconds: then all of them
@@ -80,9 +75,5 @@ fn write_and_wait(directory: &str, freeze: bool, limit: u16) -> Result<bool> {
 }
 
 fn write(directory: &str, value: &str) -> Result<()> {
-    let path = format!("{directory}/cgroup.freeze");
-    match std::fs::write(&path, value).map_err(errno) {
-        Ok(()) | Err(Errno::ENODEV) => Ok(()),
-        Err(errno) => Err(Error::from_call(format!("write({path:?}, {value:?})"), errno)),
-    }
+    write_if_there(&format!("{directory}/cgroup.freeze"), value)
 }

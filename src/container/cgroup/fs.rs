@@ -2,7 +2,6 @@
 //! cgroup-v2.rst, "Organizing Processes and Threads".
 
 use std::ffi::CStr;
-use std::fs::File;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::Path;
 
@@ -11,6 +10,7 @@ use nix::fcntl::{AT_FDCWD, OFlag, openat};
 use nix::sys::stat::Mode;
 use nix::unistd::{UnlinkatFlags, unlinkat};
 
+use super::file::{is_gone, read};
 use super::processes::{kill, wait_empty, wait_empty_for};
 use super::walk::walk;
 use super::{devices, errno};
@@ -77,7 +77,7 @@ pub fn make(directory: &str) -> Result<Made> {
         };
         match open_and_lock(directory, is_new) {
             // The container that was in it has removed it.
-            Err(error) if is_gone(&error) => {}
+            Err(error) if error.errno().is_some_and(is_gone) => {}
             other => return other,
         }
     }
@@ -105,11 +105,6 @@ fn open_and_lock(directory: &str, is_new: bool) -> Result<Made> {
     Ok(Made { directory: opened, lock, is_new })
 }
 
-/// ENODEV: it went while it was opened or removed, as a scope does when systemd ends it.
-fn is_gone(error: &Error) -> bool {
-    matches!(error.errno(), Some(Errno::ENOENT | Errno::ENODEV))
-}
-
 pub(super) const READ: OFlag = OFlag::O_RDONLY.union(OFlag::O_DIRECTORY).union(OFlag::O_CLOEXEC);
 
 /// A parent that is missing is made too, and marked, so that the last container in it removes it; it
@@ -135,11 +130,7 @@ fn make_parent(directory: &str) -> Result<()> {
 
 /// runtime.md, "Create": a cgroup with processes in it, or a frozen one, is not fit.
 fn check_unused(cgroup: BorrowedFd<'_>, directory: &str) -> Result<()> {
-    let text = |file: &str| {
-        let opened = openat(cgroup, file, OFlag::O_RDONLY | OFlag::O_CLOEXEC, Mode::empty());
-        let read = |opened: OwnedFd| std::io::read_to_string(File::from(opened)).map_err(errno);
-        opened.and_then(read).call(|| format!("read(\"{directory}/{file}\")"))
-    };
+    let text = |file: &str| read(cgroup, file).call(|| format!("read(\"{directory}/{file}\")"));
     let count = text("cgroup.procs")?.lines().count();
     if count > 0 {
         return Err(Error::new(format!(
@@ -164,7 +155,7 @@ pub fn remove(cgroup: &state::Cgroup, has_left: bool) -> Result<()> {
         remove_own(directory, has_left)?;
     } else {
         match open_path(directory, READ) {
-            Err(error) if is_gone(&error) => {}
+            Err(error) if error.errno().is_some_and(is_gone) => {}
             other => devices::detach(other?.as_fd())?,
         }
     }
@@ -180,7 +171,8 @@ fn remove_marked(directory: &str) -> Result<()> {
     let mut level = directory;
     while has_attribute(level, MARK) {
         match std::fs::remove_dir(level).map_err(errno) {
-            Ok(()) | Err(Errno::ENOENT | Errno::ENODEV) => {}
+            Ok(()) => {}
+            Err(errno) if is_gone(errno) => {}
             // Another container is in it, and will remove it.
             Err(Errno::EBUSY | Errno::ENOTEMPTY) => break,
             Err(errno) => return Err(Error::from_call(format!("rmdir({level:?})"), errno)),
@@ -193,7 +185,8 @@ fn remove_marked(directory: &str) -> Result<()> {
 /// `has_left`: what is in it still may be the container's, and is ended.
 pub(super) fn remove_own(directory: &str, has_left: bool) -> Result<()> {
     match std::fs::remove_dir(directory).map_err(errno) {
-        Ok(()) | Err(Errno::ENOENT | Errno::ENODEV) => return Ok(()),
+        Ok(()) => return Ok(()),
+        Err(errno) if is_gone(errno) => return Ok(()),
         Err(Errno::EBUSY) => {}
         Err(errno) => return Err(Error::from_call(format!("rmdir({directory:?})"), errno)),
     }
@@ -206,7 +199,8 @@ pub(super) fn remove_own(directory: &str, has_left: bool) -> Result<()> {
     }
     for _ in 0..ATTEMPTS {
         match remove_tree(directory) {
-            Ok(()) | Err(Errno::ENOENT | Errno::ENODEV) => return Ok(()),
+            Ok(()) => return Ok(()),
+            Err(errno) if is_gone(errno) => return Ok(()),
             // A process that has ended is counted until its parent, or the kernel, lets it go.
             Err(Errno::EBUSY) => wait_empty(directory)?,
             Err(errno) => return Err(Error::from_call(format!("rmdir({directory:?})"), errno)),
@@ -222,7 +216,7 @@ fn remove_tree(directory: &str) -> nix::Result<()> {
         name,
         UnlinkatFlags::RemoveDir,
     ) {
-        Err(Errno::ENOENT | Errno::ENODEV) => Ok(()),
+        Err(errno) if is_gone(errno) => Ok(()),
         other => other,
     };
     walk(top, |_| Ok(()), remove)?;

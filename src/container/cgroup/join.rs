@@ -2,9 +2,9 @@
 
 use std::os::fd::{AsFd, OwnedFd};
 
-use nix::errno::Errno;
 use nix::fcntl::ResolveFlag;
 
+use super::file::is_gone;
 use super::fs::READ;
 use crate::error::{Context, Error, Result};
 use crate::sys::path::{open_beneath, open_directory, open_path};
@@ -17,7 +17,7 @@ use crate::sys::proc::Procfs;
 pub fn open(directory: &str, below: Option<&str>) -> Result<Option<OwnedFd>> {
     let Some(below) = below else {
         return match open_path(directory, READ) {
-            Err(error) if error.errno() == Some(Errno::ENOENT) => Ok(None),
+            Err(error) if error.errno().is_some_and(is_gone) => Ok(None),
             other => other.map(Some),
         };
     };

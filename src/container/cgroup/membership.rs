@@ -5,8 +5,8 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use nix::errno::Errno;
 
+use super::file::{read, write};
 use super::join::of_process;
-use super::settings::write;
 use crate::error::{Call, Error, Result};
 use crate::plan::cgroup::Cgroup;
 use crate::plan::resources::Resources;
@@ -28,7 +28,7 @@ pub fn is_refused(error: &Error) -> bool {
 /// That it is to have a controller that threaded cgroups cannot have.
 pub fn make_threaded(cgroup: BorrowedFd<'_>, plan: &Cgroup, needs: &Resources) -> Result<bool> {
     let path = format!("{}/cgroup.type", plan.directory);
-    let kind = std::fs::read_to_string(&path).call(|| format!("read({path:?})"))?;
+    let kind = read(cgroup, "cgroup.type").call(|| format!("read({path:?})"))?;
     if kind.trim() != "domain invalid" {
         return Ok(false);
     }

@@ -7,6 +7,7 @@ mod controllers;
 mod delegation;
 pub mod devices;
 pub mod events;
+mod file;
 pub mod freezer;
 pub mod fs;
 pub mod join;

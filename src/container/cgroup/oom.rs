@@ -1,14 +1,13 @@
 //! Whether the kernel ended a process of the cgroup because its memory was used up: cgroup-v2.rst,
 //! "memory.events".
 
-use std::path::Path;
-
+use super::file::read_path;
 use super::stats::value_of;
 
 /// What to say of it, with the limit; `None` if no process was ended so.
 #[must_use]
 pub fn story(directory: &str) -> Option<String> {
-    let read = |file: &str| std::fs::read_to_string(Path::new(directory).join(file)).ok();
+    let read = |file: &str| read_path(&format!("{directory}/{file}")).ok().flatten();
     let events = read("memory.events")?;
     if value_of(&events, "oom_kill") == 0 {
         return None;

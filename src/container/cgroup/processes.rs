@@ -1,17 +1,17 @@
 //! The processes of a cgroup: signals to all of them, their end. cgroup-v2.rst, "Core Interface
 //! Files".
 
-use std::fs::File;
 use std::os::fd::{AsFd, BorrowedFd};
 
 use nix::errno::Errno;
-use nix::fcntl::{AT_FDCWD, OFlag, openat};
+use nix::fcntl::{AT_FDCWD, openat};
 use nix::sys::stat::Mode;
 
 use super::events::Events;
+use super::file::{is_gone, read_if_there, write_if_there};
+use super::freezer;
 use super::fs::READ;
 use super::walk::walk;
-use super::{errno, freezer};
 use crate::error::{Error, Result};
 use crate::sys::process::{pidfd_open, pidfd_send_signal};
 
@@ -23,11 +23,7 @@ const LONGEST_END: u16 = 10_000;
 /// # Errors
 /// Those of writing the file, other than that the cgroup is gone.
 pub fn kill(directory: &str) -> Result<()> {
-    let path = format!("{directory}/cgroup.kill");
-    match std::fs::write(&path, "1").map_err(errno) {
-        Ok(()) | Err(Errno::ENOENT | Errno::ENODEV) => Ok(()),
-        Err(errno) => Err(Error::from_call(format!("write({path:?}, \"1\")"), errno)),
-    }
+    write_if_there(&format!("{directory}/cgroup.kill"), "1")
 }
 
 /// Sends any signal to all processes of the cgroup and below.
@@ -60,7 +56,9 @@ pub fn signal(directory: &str, signal: i32) -> Result<()> {
 pub fn list(directory: &str) -> Result<Vec<i32>> {
     let mut pids = Vec::new();
     let collect = |cgroup: BorrowedFd<'_>| {
-        for line in procs(cgroup)?.lines() {
+        // None of a threaded cgroup: its processes are in the file of the domain above
+        // (cgroup-v2.rst, "Threads").
+        for line in read_if_there(cgroup, "cgroup.procs")?.unwrap_or_default().lines() {
             // 0 stands for one of another pid namespace.
             pids.extend(line.parse::<i32>().ok().filter(|pid| *pid > 0));
         }
@@ -68,7 +66,8 @@ pub fn list(directory: &str) -> Result<Vec<i32>> {
     };
     let top = openat(AT_FDCWD, directory, READ, Mode::empty());
     match top.and_then(|top| walk(top, collect, |_, _| Ok(()))) {
-        Ok(()) | Err(Errno::ENOENT | Errno::ENODEV) => {}
+        Ok(()) => {}
+        Err(errno) if is_gone(errno) => {}
         Err(errno) => {
             return Err(Error::from_call(format!("read(\"{directory}/cgroup.procs\")"), errno));
         }
@@ -76,18 +75,6 @@ pub fn list(directory: &str) -> Result<Vec<i32>> {
     pids.sort_unstable();
     pids.dedup();
     Ok(pids)
-}
-
-/// The processes of one cgroup, a line each; none of one that is gone.
-fn procs(cgroup: BorrowedFd<'_>) -> nix::Result<String> {
-    let flags = OFlag::O_RDONLY | OFlag::O_CLOEXEC;
-    let file = openat(cgroup, "cgroup.procs", flags, Mode::empty());
-    match file.and_then(|file| std::io::read_to_string(File::from(file)).map_err(errno)) {
-        // A threaded cgroup: its processes are in the file of the domain above (cgroup-v2.rst,
-        // "Threads").
-        Err(Errno::ENOENT | Errno::ENODEV | Errno::EOPNOTSUPP) => Ok(String::new()),
-        other => other,
-    }
 }
 
 /// Waits until no process of the cgroup and below is left.

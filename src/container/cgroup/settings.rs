@@ -1,12 +1,10 @@
-//! Values for the interface files of a cgroup: one open, one write and one close each, relative to
-//! its directory. Nothing is read before.
+//! Values for the interface files of a cgroup. Nothing is read before.
 
 use std::os::fd::BorrowedFd;
 
 use nix::errno::Errno;
-use nix::fcntl::{OFlag, openat};
-use nix::sys::stat::Mode;
 
+use super::file::write;
 use crate::error::{Error, Result};
 use crate::plan::resources::{Missing, Setting};
 
@@ -73,17 +71,4 @@ pub(super) fn wrong(document: &str, path: &str, setting: &Setting, errno: Errno)
         _ => error,
     };
     error.context(format!("{document}{origin}"))
-}
-
-/// Writes one value: the kernel takes it whole or not at all.
-pub(super) fn write(cgroup: BorrowedFd<'_>, file: &str, value: &str) -> nix::Result<()> {
-    let flags = OFlag::O_WRONLY | OFlag::O_CLOEXEC;
-    let opened = openat(cgroup, file, flags, Mode::empty())?;
-    loop {
-        match nix::unistd::write(&opened, value.as_bytes()) {
-            // It was taking memory away, and a signal came.
-            Err(Errno::EINTR) => {}
-            other => return other.map(drop),
-        }
-    }
 }

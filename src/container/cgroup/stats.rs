@@ -4,10 +4,9 @@
 use std::collections::BTreeMap;
 use std::str::FromStr;
 
-use nix::errno::Errno;
-
+use super::file::{is_gone, read_path};
 use super::{errno, processes};
-use crate::error::{Call, Error, Result};
+use crate::error::{Error, Result};
 use crate::spec::events::{
     Amount, Blkio, Cpu, CpuUsage, Cpuset, DeviceCount, Hugetlb, Memory, Pids, Pressure, Stall,
     Statistics, Throttling,
@@ -41,13 +40,7 @@ struct Directory<'a>(&'a str);
 
 impl Directory<'_> {
     fn read(&self, name: &str) -> Result<Option<String>> {
-        let path = format!("{}/{name}", self.0);
-        match std::fs::read_to_string(&path).map_err(errno) {
-            Ok(text) => Ok(Some(text)),
-            // EOPNOTSUPP: pressure that the command line of the kernel has turned off.
-            Err(Errno::ENOENT | Errno::ENODEV | Errno::EOPNOTSUPP) => Ok(None),
-            Err(errno) => Err(Error::from_call(format!("read({path:?})"), errno)),
-        }
+        read_path(&format!("{}/{name}", self.0))
     }
 
     fn text(&self, name: &str) -> Result<String> {
@@ -177,7 +170,11 @@ fn blkio(stat: &str) -> Blkio {
 fn hugetlb(directory: &Directory<'_>) -> Result<BTreeMap<String, Hugetlb>> {
     let mut sizes = BTreeMap::new();
     let path = directory.0;
-    for entry in std::fs::read_dir(path).call(|| format!("open({path:?})"))?.flatten() {
+    let entries = match std::fs::read_dir(path).map_err(errno) {
+        Err(errno) if is_gone(errno) => return Ok(sizes),
+        other => other.map_err(|errno| Error::from_call(format!("open({path:?})"), errno))?,
+    };
+    for entry in entries.flatten() {
         let name = entry.file_name().to_string_lossy().into_owned();
         let size = name.strip_prefix("hugetlb.").and_then(|rest| rest.strip_suffix(".events"));
         let Some(size) = size else { continue };

@@ -8,7 +8,7 @@ use std::os::unix::fs::MetadataExt;
 
 use nix::sys::stat::fstat;
 
-use super::change::read;
+use super::file::read;
 use super::fs::{READ, remove_own};
 use super::join::directory_of;
 use super::processes::{kill, wait_empty};
@@ -114,7 +114,7 @@ pub fn set(scope: &state::Scope, properties: &[Property]) -> Result<()> {
 /// Tells systemd what these interface files hold now, or it would write what they held before.
 ///
 /// # Errors
-/// What systemd says; the files have the new values then.
+/// What systemd says.
 pub fn tell(
     scope: &state::Scope,
     cgroup: BorrowedFd<'_>,
@@ -122,7 +122,7 @@ pub fn tell(
 ) -> Result<()> {
     for setting in &mut settings {
         // Whole: of cpu.max a part may have been written.
-        if let Ok(Some(text)) = read(cgroup, &setting.file) {
+        if let Ok(text) = read(cgroup, &setting.file) {
             setting.value = text.lines().next().unwrap_or_default().to_owned();
         }
     }

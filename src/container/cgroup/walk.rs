@@ -6,10 +6,10 @@ use std::ffi::{CStr, CString};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use nix::dir::{Dir, Type};
-use nix::errno::Errno;
 use nix::fcntl::{OFlag, openat};
 use nix::sys::stat::Mode;
 
+use super::file::is_gone;
 use super::fs::READ;
 
 /// Calls `enter` for each cgroup before those below it, the first one too, and `leave`, with the one
@@ -30,7 +30,7 @@ pub fn walk(
     while let Some((_, below)) = way.last_mut() {
         if let Some(name) = below.pop() {
             match openat(&here, name.as_c_str(), READ | OFlag::O_NOFOLLOW, Mode::empty()) {
-                Err(Errno::ENOENT | Errno::ENODEV) => {}
+                Err(errno) if is_gone(errno) => {}
                 other => {
                     here = other?;
                     enter(here.as_fd())?;
@@ -49,7 +49,7 @@ pub fn walk(
 fn names(cgroup: &OwnedFd) -> nix::Result<Vec<CString>> {
     let mut names = Vec::new();
     let entries = match Dir::openat(cgroup, ".", READ, Mode::empty()) {
-        Err(Errno::ENOENT | Errno::ENODEV) => return Ok(names),
+        Err(errno) if is_gone(errno) => return Ok(names),
         other => other?,
     };
     for entry in entries {
