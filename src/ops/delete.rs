@@ -86,7 +86,9 @@ pub fn end_processes(record: &Record) -> Result<()> {
     match &record.cgroup {
         // In a pid namespace of its own the kernel has ended all others with init. In a cgroup that
         // was there before, what is there when init has long ended is somebody else's.
-        Some(cgroup) if !record.own_pid_namespace && was_alive => cgroup::kill(&cgroup.directory),
+        Some(cgroup) if !record.own_pid_namespace && was_alive && cgroup::is_current(cgroup) => {
+            cgroup::kill(&cgroup.directory)
+        }
         _ => Ok(()),
     }
 }

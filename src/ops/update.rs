@@ -33,7 +33,7 @@ pub enum From {
 ///
 /// # Errors
 /// "container does not exist", "container not running"; everything that is wrong in what is asked;
-/// what the kernel refuses: then the limits are those that were there before.
+/// what the kernel or systemd refuses: then the limits are those that were there before.
 pub fn update(global: &Global, id: &str, from: From) -> Result<()> {
     check_id(id)?;
     let container = find(global, id)?;
@@ -61,11 +61,10 @@ pub fn update(global: &Global, id: &str, from: From) -> Result<()> {
     let controllers = plan.controllers().into_iter().map(str::to_owned).collect();
     let (scope, is_optional) = (None, false);
     let of = Cgroup { mount, directory, scope, controllers, owner: None, is_optional };
-    change::change(cgroup.as_fd(), &of, &plan)?;
-    match &own.scope {
-        Some(scope) => systemd::tell(scope, cgroup.as_fd(), plan.settings),
+    change::change(cgroup.as_fd(), &of, &plan, || match &own.scope {
+        Some(scope) => systemd::tell(scope, cgroup.as_fd(), plan.settings.clone()),
         None => Ok(()),
-    }
+    })
 }
 
 fn read(path: &str) -> Result<Resources> {

@@ -25,6 +25,8 @@ table!(Root, Busybox, File("/run/systemd/private"), File("/run/dbus/system_bus_s
     the_name_of_a_scope_that_failed_can_be_had,
     a_failed_create_leaves_no_unit,
     delete_removes_cgroups_that_the_container_made,
+    a_scope_that_got_the_name_later_is_left_alone,
+    an_update_that_systemd_is_not_told_changes_nothing,
     containers_one_after_another_leave_no_unit,
     containers_at_once_leave_no_unit,
 );
@@ -103,7 +105,7 @@ fn limited() -> Bundle {
             "memory": { "limit": 104_857_600, "swap": 104_857_600, "reservation": 52_428_800 },
             "cpu": { "shares": 512, "quota": 33_333, "period": 100_000, "cpus": "0" },
             "pids": { "limit": 20 },
-            "unified": { "memory.high": "94371840", "memory.oom.group": "1", "io.weight": "200" },
+            "unified": { "memory.high": "90M", "memory.oom.group": "1", "io.weight": "200" },
             "devices": [{ "allow": false, "access": "rwm" }],
         }),
     )
@@ -258,6 +260,32 @@ fn delete_removes_cgroups_that_the_container_made() {
     let _ = bundle.delete().ok();
     assert!(!directory.exists());
     assert_eq!(units(&unit(&bundle)), "");
+}
+
+// systemd ends a scope with its last process.
+fn a_scope_that_got_the_name_later_is_left_alone() {
+    let bundle = bundle().args(&["sleep", "1000"]);
+    let container = create(&bundle).start();
+    let _ = bundle.kill("KILL").ok();
+    container.ended();
+    // Until systemd is done with it, if it is not done yet.
+    host(&["sh", "-c", &format!("systemctl stop {} || :", unit(&bundle))]);
+    let kill = |signal| bundle.call(&["kill", "--all", bundle.id(), signal]).finish().ok();
+    let _ = (kill("TERM"), kill("KILL"));
+    let mut other = scope_of_somebody_else(&bundle, &[], ":");
+    let _ = (kill("TERM"), kill("KILL"), bundle.delete().ok());
+    assert!(other.is_alive(), "the other scope was ended");
+}
+
+fn an_update_that_systemd_is_not_told_changes_nothing() {
+    let bundle = limited();
+    let container = create(&bundle);
+    let update = ["update", "--memory", "209715200", "--memory-swap", "-1", bundle.id()];
+    let call = bundle.call(&update).env("DBUS_SYSTEM_BUS_ADDRESS", "unix:path=/no/bus");
+    let _ = call.finish().refused().says("/no/bus");
+    for (name, value) in FILES {
+        assert_eq!(file(&container, name), value, "{name}");
+    }
 }
 
 /// How many: `HULL_TEST_CYCLES`, or a few.

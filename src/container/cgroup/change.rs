@@ -32,12 +32,18 @@ pub fn now(cgroup: BorrowedFd<'_>) -> Result<Now> {
     })
 }
 
-/// Writes all values, or writes back what was there. A cgroup that lacks a controller gets it.
+/// Writes all values, has `tell` tell them to who else keeps them, and puts the device rules in their
+/// place; or writes back what was there, and has that told. A cgroup that lacks a controller gets it.
 ///
 /// # Errors
-/// The place in the document, the file, the value and what the kernel says of them; what could not
-/// be written back.
-pub fn change(cgroup: BorrowedFd<'_>, of: &Cgroup, plan: &Resources) -> Result<()> {
+/// The place in the document, the file, the value and what the kernel says of them; that of `tell`;
+/// what could not be written back.
+pub fn change(
+    cgroup: BorrowedFd<'_>,
+    of: &Cgroup,
+    plan: &Resources,
+    tell: impl Fn() -> Result<()>,
+) -> Result<()> {
     controllers::enable(cgroup, of, &plan.controllers())?;
     // What may go wrong with the rules goes wrong before anything is changed.
     let has_rules = plan.devices.are_asked_for;
@@ -49,12 +55,19 @@ pub fn change(cgroup: BorrowedFd<'_>, of: &Cgroup, plan: &Resources) -> Result<(
         );
     }
     let mut written = Vec::new();
-    let result = settings::write_each(cgroup, &plan.settings, |index| written.push(index));
-    let result = match result {
-        Err((setting, errno)) => Err(settings::wrong("", &of.directory, &setting, errno)),
-        Ok(()) if has_rules => devices::replace(cgroup, rules.as_ref().map(AsFd::as_fd)),
-        Ok(()) => Ok(()),
-    };
+    let mut is_told = false;
+    let result = settings::write_each(cgroup, &plan.settings, |index| written.push(index))
+        .map_err(|(setting, errno)| settings::wrong("", &of.directory, &setting, errno))
+        .and_then(|()| tell())
+        .and_then(|()| {
+            is_told = true;
+            // Last: what the rules were cannot be read, and so not be written back.
+            if has_rules {
+                devices::replace(cgroup, rules.as_ref().map(AsFd::as_fd))
+            } else {
+                Ok(())
+            }
+        });
     let Err(mut error) = result else { return Ok(()) };
     // The last one first: what had to grow first has to shrink last.
     for (file, value) in written.into_iter().rev().flat_map(|index| &before[index]) {
@@ -63,6 +76,9 @@ pub fn change(cgroup: BorrowedFd<'_>, of: &Cgroup, plan: &Resources) -> Result<(
             let why = Error::from_call(call, errno);
             error = error.context(format!("{file} stays changed ({why}), because"));
         }
+    }
+    if is_told && let Err(why) = tell() {
+        error = error.context(format!("systemd keeps what it was told ({why}), because"));
     }
     Err(error)
 }
