@@ -5,7 +5,7 @@ use std::ffi::OsString;
 use std::iter::Peekable;
 
 /// Flags with a name of more than one letter that are on or off.
-const SWITCHES: [&str; 19] = [
+const SWITCHES: [&str; 17] = [
     "all",
     "debug",
     "detach",
@@ -22,9 +22,7 @@ const SWITCHES: [&str; 19] = [
     "stats",
     "systemd-cgroup",
     "tty",
-    "usage",
     "version",
-    "criu",
 ];
 
 /// Flags with a name of more than one letter that take a value.
@@ -147,7 +145,32 @@ fn takes_next(arg: &OsString, letters: Option<&str>) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use super::rewrite;
+    use super::{SWITCHES, VALUES, rewrite};
+    use crate::cli::grammar::parser;
+
+    #[test]
+    fn the_long_flags_are_those_of_the_parser() {
+        let mut parser = parser();
+        parser.build();
+        let mut long = [Vec::new(), Vec::new()];
+        for command in std::iter::once(&parser).chain(parser.get_subcommands()) {
+            for flag in command.get_arguments().filter(|flag| flag.get_long().is_some()) {
+                let takes_next = flag.get_num_args().is_some_and(|it| it.min_values() > 0);
+                let long = &mut long[usize::from(takes_next)];
+                long.extend(flag.get_long());
+                long.extend(flag.get_all_aliases().unwrap_or_default());
+            }
+        }
+        // Of `spec` it is a switch; one before the command takes a value.
+        long[0].retain(|name| *name != "rootless");
+        for (found, known) in long.iter_mut().zip([SWITCHES.as_slice(), &VALUES]) {
+            found.sort_unstable();
+            found.dedup();
+            let mut known = known.to_vec();
+            known.sort_unstable();
+            assert_eq!(*found, known);
+        }
+    }
 
     #[test]
     fn behind_the_id_of_exec_no_word_is_ours() {

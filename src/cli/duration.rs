@@ -34,6 +34,11 @@ pub fn parse(text: &str) -> Option<Duration> {
     if text.is_empty() || text.len() == 1 {
         return None;
     }
+    // Go has no longer one: 64 bits of nanoseconds.
+    #[expect(clippy::cast_precision_loss, reason = "292 years, and a microsecond does not matter")]
+    if nanoseconds > i64::MAX as f64 {
+        return None;
+    }
     let seconds = if is_negative { 0.0 } else { nanoseconds / 1e9 };
     Duration::try_from_secs_f64(seconds).ok()
 }
@@ -59,7 +64,7 @@ mod tests {
             let duration = parse(text).map(|duration| duration.as_millis());
             assert_eq!(duration, Some(milliseconds), "{text}");
         }
-        for text in ["", "-", "+", "5", "s", "5 s", "5x", "1s2", "1..5s", ".s"] {
+        for text in ["", "-", "+", "5", "s", "5 s", "5x", "1s2", "1..5s", ".s", "3000000h"] {
             assert_eq!(parse(text), None, "{text}");
         }
     }

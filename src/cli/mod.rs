@@ -152,7 +152,7 @@ pub fn parse(args: impl Iterator<Item = OsString>) -> Parsed {
     // Not a global one: `spec` has a switch of this name.
     match take(&mut matches, "rootless").as_deref() {
         None | Some("true" | "false" | "auto") => {}
-        Some(other) => return Parsed::Wrong(Log::default(), format!("invalid rootless: {other}")),
+        Some(other) => return Parsed::Wrong(log_of(args), format!("invalid rootless: {other}")),
     }
     let Some((name, mut sub)) = matches.remove_subcommand() else {
         return Parsed::Print(parser().render_help().to_string());
