@@ -8,7 +8,7 @@ use crate::dbus::value::{Value, signature};
 /// # Errors
 /// What is wrong with it.
 pub fn parse(text: &str) -> Result<Value, String> {
-    let mut reader = Reader { rest: text };
+    let mut reader = Reader { rest: text, depth: 0 };
     let value = reader.value(None).and_then(|value| {
         reader.skip_space();
         if reader.rest.is_empty() {
@@ -34,8 +34,12 @@ const WORDS: [(&str, &str); 10] = [
     ("signature", "g"),
 ];
 
+/// Of arrays in arrays and structures in structures (D-Bus Specification, "Valid Signatures").
+const DEEPEST: u8 = 32;
+
 struct Reader<'a> {
     rest: &'a str,
+    depth: u8,
 }
 
 impl<'a> Reader<'a> {
@@ -64,6 +68,16 @@ impl<'a> Reader<'a> {
     /// `kind` is the signature that is already known: of an element behind the first one, or of what
     /// follows a type.
     fn value(&mut self, kind: Option<&str>) -> Result<Value, String> {
+        if self.depth == DEEPEST {
+            return Err("it is nested too deeply".to_owned());
+        }
+        self.depth += 1;
+        let value = self.any_value(kind);
+        self.depth -= 1;
+        value
+    }
+
+    fn any_value(&mut self, kind: Option<&str>) -> Result<Value, String> {
         self.skip_space();
         match self.rest.chars().next() {
             None => Err("it ends too early".to_owned()),
@@ -199,6 +213,18 @@ impl<'a> Reader<'a> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_is_nested_too_deeply_is_no_value() {
+        let nested = |open: &str, close: &str, depth| {
+            parse(&format!("{}1{}", open.repeat(depth), close.repeat(depth)))
+        };
+        assert!(nested("[", "]", 31).is_ok());
+        for (open, close) in [("[", "]"), ("(", ",)"), ("byte ", ""), ("@y ", "")] {
+            let error = nested(open, close, 100_000).unwrap_err();
+            assert!(error.ends_with("it is nested too deeply"), "{open}");
+        }
+    }
 
     #[test]
     fn a_text_is_a_value() {
