@@ -117,7 +117,11 @@ impl Host {
             controllers: cgroup_mount
                 .map(|mount| controllers(mount, has_limits))
                 .unwrap_or_default(),
-            parent_cgroup: if is_absolute { String::new() } else { parent_cgroup() },
+            parent_cgroup: if is_absolute || manager != Manager::Cgroupfs {
+                String::new()
+            } else {
+                parent_cgroup()
+            },
             user_of_services: if manager == Manager::Systemd { user_of_services() } else { None },
             has_apparmor: apparmor && has_apparmor(),
             has_selinux: selinux && has_selinux(),

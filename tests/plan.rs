@@ -146,12 +146,13 @@ fn all_that_is_wrong_is_reported_at_once() {
 }
 
 /// The places in wrong.json, without those of hooks. Some have two problems.
-const WRONG: [&str; 119] = [
+const WRONG: [&str; 124] = [
     "/ociVersion",
     "/root/path",
     "/hostname",
     "/domainname",
     "/process/cwd",
+    "/process/consoleSize/height",
     "/process/args/0",
     "/process/args/1",
     "/process/env/1",
@@ -187,6 +188,8 @@ const WRONG: [&str; 119] = [
     "/mounts/7/options",
     "/mounts/8/uidMappings",
     "/mounts/10",
+    "/mounts/11/options",
+    "/mounts/11/options/1",
     "/linux/namespaces/3",
     "/linux/namespaces/4/type",
     "/linux/namespaces/6/path",
@@ -247,7 +250,9 @@ const WRONG: [&str; 119] = [
     "/linux/devices/3/major",
     "/linux/devices/3/minor",
     "/linux/devices/4/path",
-    "/linux/devices/5/path",
+    "/linux/devices/5/major",
+    "/linux/devices/5/minor",
+    "/linux/devices/6/path",
     "/linux/netDevices/eth~10",
     "/linux/netDevices/eth%d",
     "/linux/netDevices/eth0/name",
@@ -304,7 +309,7 @@ fn a_value_of_a_wrong_type_is_reported_with_its_place() {
         (r#"{"process": {"args": "sh"}}"#, "/process/args"),
         (r#"{"process": {"terminal": 1}}"#, "/process/terminal"),
         (r#"{"process": {"user": {"additionalGids": [-1]}}}"#, "/process/user/additionalGids/0"),
-        (r#"{"process": {"consoleSize": {"height": 65536}}}"#, "/process/consoleSize/height"),
+        (r#"{"process": {"consoleSize": {"height": -1}}}"#, "/process/consoleSize/height"),
         (r#"{"process": {"capabilities": ["CAP_KILL"]}}"#, "/process/capabilities"),
         (r#"{"process": {"rlimits": [{"type": "x", "soft": -1}]}}"#, "/process/rlimits/0/soft"),
         (r#"{"hooks": {"poststop": [{"timeout": 1.5}]}}"#, "/hooks/poststop/0/timeout"),
@@ -313,6 +318,11 @@ fn a_value_of_a_wrong_type_is_reported_with_its_place() {
         (r#"{"linux": {"devices": [{"fileMode": -1}]}}"#, "/linux/devices/0/fileMode"),
         (r#"{"linux": {"sysctl": {"net/a": 1}}}"#, "/linux/sysctl/net~1a"),
         (r#"{"linux": {"uidMappings": {}}}"#, "/linux/uidMappings"),
+        (r#"{"process": {"ioPriority": {"class": "x"}}}"#, "/process/ioPriority"),
+        (
+            r#"{"linux": {"seccomp": {"syscalls": [{"args": [{"indx": 1}]}]}}}"#,
+            "/linux/seccomp/syscalls/0/args/0",
+        ),
     ] {
         fs::write(&file, text).expect("a file can be made");
         match read(&file) {

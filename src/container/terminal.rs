@@ -9,7 +9,7 @@ use nix::unistd::Uid;
 
 use super::devices::open_dev;
 use crate::error::{Call, Context, Error, Result};
-use crate::spec::config::ConsoleSize;
+use crate::plan::process::Size;
 use crate::sys::mount::{clone_fd, filesystem_magic, move_mount};
 use crate::sys::path::InRoot;
 use crate::sys::process::{set_standard_streams, standard_stream};
@@ -29,7 +29,7 @@ pub struct Terminal {
 ///
 /// # Errors
 /// That the container has no devpts; those of the calls.
-pub fn open(root: &InRoot, size: Option<ConsoleSize>, uid: u32) -> Result<Terminal> {
+pub fn open(root: &InRoot, size: Option<Size>, uid: u32) -> Result<Terminal> {
     let dev = open_dev(root)?;
     // Before anything there is opened: to open a device can have an effect.
     let devpts = root.open_no_symlinks("dev/pts", OFlag::O_PATH | OFlag::O_DIRECTORY)?;
@@ -41,7 +41,7 @@ pub fn open(root: &InRoot, size: Option<ConsoleSize>, uid: u32) -> Result<Termin
         openat(&devpts, "ptmx", flags, Mode::empty()).call(|| "open(\"/dev/pts/ptmx\")")?;
     let peer = open_peer(master.as_fd())?;
     if let Some(size) = size {
-        set_size(master.as_fd(), size.height, size.width)?;
+        set_size(master.as_fd(), size.rows, size.columns)?;
     }
     if uid != 0 {
         // The user must be able to open /dev/tty's own file again; the group stays tty's.

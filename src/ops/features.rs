@@ -9,9 +9,9 @@ use crate::plan::hooks::by_kind;
 use crate::plan::mount_options::WORDS;
 use crate::plan::namespaces::TYPES;
 use crate::plan::process::{MODE_FLAGS, MODES};
-use crate::plan::seccomp::FLAGS;
 use crate::plan::seccomp::architectures::ARCHITECTURES;
 use crate::plan::seccomp::rules::{ACTIONS, OPERATORS};
+use crate::plan::seccomp::{FLAGS, STRICT};
 use crate::plan::unit::annotations::PREFIX;
 use crate::spec::VERSION;
 use crate::spec::config::Hooks;
@@ -62,9 +62,9 @@ fn document() -> serde_json::Value {
             "netDevices": { "enabled": true },
         },
         "annotations": {
-            "org.opencontainers.hull.version": env!("CARGO_PKG_VERSION"),
+            "run.oci.hull.version": env!("CARGO_PKG_VERSION"),
         },
-        "potentiallyUnsafeConfigAnnotations": [PREFIX],
+        "potentiallyUnsafeConfigAnnotations": [PREFIX, STRICT],
     })
 }
 

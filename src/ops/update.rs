@@ -39,8 +39,11 @@ pub fn update(global: &Global, id: &str, from: From) -> Result<()> {
     let container = find(global, id)?;
     check(Operation::Update, container.status()?, id).map_err(Error::new)?;
     let (from, document) = match from {
-        From::File(path) => (read(&path).context(|| format!("--resources {path:?}"))?, Some(path)),
-        From::Flags(resources) => (*resources, None),
+        From::File(path) => {
+            let document = format!("--resources {path:?}");
+            (read(&path).context(|| document.clone())?, document)
+        }
+        From::Flags(resources) => (*resources, "command line".to_owned()),
     };
     let own = own_cgroup(&container)?;
     let directory = own.directory.clone();
@@ -50,11 +53,8 @@ pub fn update(global: &Global, id: &str, from: From) -> Result<()> {
     // Two updates at once would write back what the other one has just written.
     let _lock = container.directory.lock_cgroup()?;
     let now = change::now(cgroup.as_fd())?;
-    let planned = update::plan(from, &now, &host::controllers(mount, true));
-    let (plan, warnings) = planned.map_err(|error| match document {
-        Some(path) => error.context(format!("--resources {path:?}")),
-        None => error,
-    })?;
+    let controllers = host::controllers(mount, true);
+    let (plan, warnings) = update::plan(from, &now, &controllers, &document)?;
     for warning in &warnings {
         global.log.write(Level::Warning, warning)?;
     }

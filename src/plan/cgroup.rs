@@ -3,11 +3,13 @@
 use std::collections::BTreeSet;
 
 use super::mounts::{Mount, Source};
-use super::namespaces::{CGROUP, Namespaces};
+use super::namespaces::{CGROUP, Namespaces, USER};
 use super::resources::Resources;
 use super::unit::{self, Property, Scope};
+use super::user::on_host;
 use super::{Problems, Request};
 use crate::host::{Host, Where};
+use crate::spec::config::IdMapping;
 use crate::sys::mount::attribute::RDONLY;
 
 /// Who makes the cgroup: `--cgroup-manager`, `--systemd-cgroup`.
@@ -67,11 +69,6 @@ pub fn plan(
     if request.cgroup_manager == Manager::Systemd {
         return plan_scope(path, mount, request, host, problems);
     }
-    // ".." could name a cgroup that is not meant to be anybody's (config-linux.md says nothing).
-    if path.split('/').any(|name| name == "..") {
-        problems.add(pointer, format_args!("{path:?} must not contain \"..\""));
-        return None;
-    }
     let names = |path: &str| {
         let names = path.split('/').filter(|name| !name.is_empty() && *name != ".");
         names.map(|name| format!("/{name}")).collect::<String>()
@@ -81,6 +78,12 @@ pub fn plan(
         absolute if absolute.starts_with('/') => names(absolute),
         relative => names(&host.parent_cgroup) + &names(relative),
     };
+    // ".." could name a cgroup that is not meant to be anybody's (config-linux.md says nothing). The
+    // runtime's own begins so if it lies outside its cgroup namespace (cgroup_namespaces(7)).
+    if below.split('/').any(|name| name == "..") {
+        problems.add(pointer, format_args!("{below:?} must not contain \"..\""));
+        return None;
+    }
     if below.is_empty() {
         problems.add(pointer, "the root of the hierarchy cannot be a container's cgroup");
         return None;
@@ -124,8 +127,15 @@ impl Cgroup {
     }
 
     /// Gives it to the container's user, if the container sees it as the root of its own cgroup
-    /// namespace, and may write there: "Cgroup ownership" says when. `user` is the host's number.
-    pub fn choose_owner(&mut self, namespaces: &Namespaces, mounts: &[Mount], user: u32) {
+    /// namespace, and may write there: "Cgroup ownership" says when. `user` is the
+    /// container's number, `ids` what the config says of its numbers on the host.
+    pub fn choose_owner(
+        &mut self,
+        namespaces: &Namespaces,
+        mounts: &[Mount],
+        user: u32,
+        ids: &[IdMapping],
+    ) {
         let is_writable = |mount: &Mount| {
             let is_cgroup =
                 matches!(&mount.source, Source::Filesystem { kind, .. } if kind == "cgroup2");
@@ -133,8 +143,10 @@ impl Cgroup {
             mount.destination == "/sys/fs/cgroup" && is_cgroup && !is_read_only
         };
         let is_own = namespaces.new & CGROUP != 0;
+        // The ids of a user namespace that is joined are not in the config.
+        let is_known = namespaces.new & USER != 0 || !namespaces.is_own(USER);
         // Root has made it, and has it already.
-        let owner = Some(user).filter(|user| *user != 0);
+        let owner = on_host(user, ids).filter(|user| is_known && *user != 0);
         self.owner = owner.filter(|_| is_own && mounts.iter().any(is_writable));
     }
 }

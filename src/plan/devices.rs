@@ -109,11 +109,12 @@ fn plan_node(pointer: &str, device: &config::Device, problems: &mut Problems) ->
             return None;
         }
     };
-    let mut number = |name: &str, value: Option<i64>| match value.map(u32::try_from) {
+    let mut number = |name: &str, last: u64, value: Option<i64>| match value.map(u64::try_from) {
         _ if kind == SFlag::S_IFIFO => 0,
-        Some(Ok(number)) => u64::from(number),
-        Some(Err(_)) => {
-            problems.add(format_args!("{pointer}/{name}"), "must be from 0 to 4294967295");
+        Some(Ok(number)) if number <= last => number,
+        Some(_) => {
+            problems
+                .add(format_args!("{pointer}/{name}"), format_args!("must be from 0 to {last}"));
             0
         }
         None => {
@@ -121,7 +122,10 @@ fn plan_node(pointer: &str, device: &config::Device, problems: &mut Problems) ->
             0
         }
     };
-    let (major, minor) = (number("major", device.major), number("minor", device.minor));
+    // mknod(2) takes 32 bits of both, and cuts off the others without a word: they would make
+    // another device (linux/kdev_t.h, MINORBITS).
+    let major = number("major", (1 << 12) - 1, device.major);
+    let minor = number("minor", (1 << 20) - 1, device.minor);
     // Engines put the whole st_mode here: only the permission bits are asked for.
     let mode = device.file_mode.unwrap_or(0o666) & 0o7777;
     let origin = format!("config.json: {pointer}");

@@ -123,12 +123,12 @@ pub fn plan(config: Spec, wanted: Wanted, host: &Host) -> Result<Exec> {
         personality: process::personality(linux.personality.as_ref(), &mut problems),
         memory_policy: process::memory_policy(linux.memory_policy.as_ref(), &mut problems),
         is_privileged: host.is_privileged,
-        warnings: std::mem::take(&mut problems.warnings),
+        warnings: Vec::new(),
     };
     if is_file {
         problems.are_of_a_process();
     }
-    problems.into_result(&document).map(|()| exec)
+    problems.into_result(&document).map(|warnings| Exec { warnings, ..exec })
 }
 
 /// What a process file leaves out is the container's, as with runc.
@@ -158,7 +158,6 @@ fn change(
 ) -> config::Process {
     process.args = changes.args;
     process.terminal = changes.terminal;
-    process.console_size = process.console_size.filter(|_| changes.terminal);
     process.cwd = changes.cwd.filter(|cwd| !cwd.is_empty()).unwrap_or(process.cwd);
     process.env.extend(changes.env);
     process.no_new_privileges = changes.no_new_privileges.unwrap_or(process.no_new_privileges);

@@ -104,12 +104,7 @@ impl Problems {
 
     /// Something that the specification wants to be a warning.
     pub fn warn(&mut self, pointer: impl fmt::Display, message: impl fmt::Display) {
-        self.warnings.push(format!("config.json: {pointer}: {message}"));
-    }
-
-    /// A property that this version cannot do. It is never ignored.
-    pub fn not_supported(&mut self, pointer: impl fmt::Display) {
-        self.add(pointer, "not supported yet");
+        self.warnings.push(format!("{pointer}: {message}"));
     }
 
     /// A text that will be a C string.
@@ -121,18 +116,19 @@ impl Problems {
 
     /// The document is a process alone: its properties are not below /process.
     fn are_of_a_process(&mut self) {
-        for problem in &mut self.wrong {
+        for problem in self.wrong.iter_mut().chain(&mut self.warnings) {
             *problem = problem.replacen("/process/", "/", 1);
         }
     }
 
-    /// All that is wrong, in one error that names the document.
+    /// The warnings, each naming the document.
     ///
     /// # Errors
-    /// If something is.
-    pub fn into_result(self, document: &str) -> Result<()> {
+    /// All that is wrong, in one error that names the document.
+    pub fn into_result(self, document: &str) -> Result<Vec<String>> {
         if self.wrong.is_empty() {
-            return Ok(());
+            let named = self.warnings.iter().map(|warning| format!("{document}: {warning}"));
+            return Ok(named.collect());
         }
         Err(Error::new(self.wrong.join("; ")).context(document))
     }
@@ -155,8 +151,7 @@ impl Problems {
 /// Everything that is wrong in the config, in one error.
 pub fn plan(spec: Spec, request: &Request<'_>, host: &Host) -> Result<Plan> {
     let mut problems = Problems::default();
-    check_version(&spec.oci_version, &mut problems);
-    refuse_later_properties(&spec, &mut problems);
+    check_support(&spec, &mut problems);
 
     let linux = spec.linux;
     let namespaces = namespaces::plan(&linux.namespaces, &linux.time_offsets, &mut problems);
@@ -208,8 +203,7 @@ pub fn plan(spec: Spec, request: &Request<'_>, host: &Host) -> Result<Plan> {
         resources.check(&host.controllers, &mut problems);
         cgroup.choose_controllers(&resources, host);
         let uid = process.as_ref().map_or(0, |process| process.credentials.uid);
-        let uid = user::on_host(uid, &linux.uid_mappings);
-        cgroup.choose_owner(&namespaces, &mounts, uid);
+        cgroup.choose_owner(&namespaces, &mounts, uid, &linux.uid_mappings);
         cgroup.describe_scope(request.id, annotated, &mut resources);
     } else if request.cgroup_manager == cgroup::Manager::Disabled && linux.resources.is_some() {
         problems.warn("/linux/resources", "not applied: the container has no cgroup of its own");
@@ -235,13 +229,15 @@ pub fn plan(spec: Spec, request: &Request<'_>, host: &Host) -> Result<Plan> {
         mounts,
         devices,
         process,
-        warnings: std::mem::take(&mut problems.warnings),
+        warnings: Vec::new(),
     };
-    problems.into_result("config.json").map(|()| plan)
+    problems.into_result("config.json").map(|warnings| Plan { warnings, ..plan })
 }
 
 /// Every document of major version 1 is taken: minor versions only add (runtime-spec, "SemVer").
-fn check_version(version: &str, problems: &mut Problems) {
+/// What a property asks for and this runtime cannot do is never ignored.
+fn check_support(spec: &Spec, problems: &mut Problems) {
+    let version = &spec.oci_version;
     let core = version.split(['-', '+']).next().unwrap_or_default();
     let is_number = |text: &str| text.parse::<u32>().is_ok_and(|number| number.to_string() == text);
     let numbers: Vec<&str> = core.split('.').collect();
@@ -249,14 +245,8 @@ fn check_version(version: &str, problems: &mut Problems) {
         ["1", minor, patch] if is_number(minor) && is_number(patch) => {}
         _ => problems.add("/ociVersion", format!("{version:?} is not a version 1.x.y")),
     }
-}
-
-/// Each of these is an issue of its own. None is ever ignored.
-fn refuse_later_properties(spec: &Spec, problems: &mut Problems) {
-    let linux = &spec.linux;
-    let later = [("/linux/intelRdt", linux.intel_rdt.is_some())];
-    for (pointer, _) in later.into_iter().filter(|(_, is_set)| *is_set) {
-        problems.not_supported(pointer);
+    if spec.linux.intel_rdt.is_some() {
+        problems.add("/linux/intelRdt", "not supported yet");
     }
 }
 

@@ -209,25 +209,26 @@ pub fn normalize(path: &str) -> String {
 
 fn read_options(pointer: &str, words: &[String], problems: &mut Problems) -> Options {
     let mut options = Options::default();
-    for (place, word) in words.iter().enumerate() {
-        let pointer = format!("{pointer}/options/{place}");
-        problems.check_text(&pointer, word);
-        match effect(word) {
-            Some(Effect::Attribute(set, clear)) => apply(&mut options.attr, set, clear),
-            Some(Effect::Recursive(set, clear)) => apply(&mut options.recursive_attr, set, clear),
-            Some(Effect::Propagation(kind, all)) => options.propagation = Some((kind, all)),
-            Some(Effect::Bind(recursive)) => {
-                options.bind = Some(recursive || options.bind.unwrap_or_default());
-            }
-            Some(Effect::Remount) => options.remount = true,
-            Some(Effect::CopyUp) => options.copy_up = true,
-            Some(Effect::Nothing) => {}
-            Some(Effect::IdMap(recursive)) => {
-                options.idmap = Some(recursive || options.idmap.unwrap_or_default());
-            }
-            Some(Effect::Filesystem) | None => {
-                let several = word.split(',').filter(|word| !word.is_empty());
-                options.data.extend(several.map(|word| (place, word.to_owned())));
+    for (place, entry) in words.iter().enumerate() {
+        problems.check_text(format_args!("{pointer}/options/{place}"), entry);
+        // A list in one entry is as many words: "ro,nosuid" must not be lost.
+        for word in entry.split(',').filter(|word| !word.is_empty()) {
+            match effect(word) {
+                Some(Effect::Attribute(set, clear)) => apply(&mut options.attr, set, clear),
+                Some(Effect::Recursive(set, clear)) => {
+                    apply(&mut options.recursive_attr, set, clear)
+                }
+                Some(Effect::Propagation(kind, all)) => options.propagation = Some((kind, all)),
+                Some(Effect::Bind(recursive)) => {
+                    options.bind = Some(recursive || options.bind.unwrap_or_default());
+                }
+                Some(Effect::Remount) => options.remount = true,
+                Some(Effect::CopyUp) => options.copy_up = true,
+                Some(Effect::Nothing) => {}
+                Some(Effect::IdMap(recursive)) => {
+                    options.idmap = Some(recursive || options.idmap.unwrap_or_default());
+                }
+                Some(Effect::Filesystem) | None => options.data.push((place, word.to_owned())),
             }
         }
     }
@@ -242,6 +243,9 @@ fn plan_source(
     problems: &mut Problems,
 ) -> Option<Source> {
     let mut kind = mount.kind.as_deref().unwrap_or_default();
+    if options.copy_up && (kind != "tmpfs" || options.bind.is_some() || options.remount) {
+        problems.add(format_args!("{pointer}/options"), "tmpcopyup is for tmpfs");
+    }
     if options.bind.is_some() {
         for (place, word) in options.data.iter().filter(|(_, word)| effect(word).is_none()) {
             let message = format!(
@@ -276,9 +280,6 @@ fn plan_source(
     if kind.is_empty() {
         problems.add(format_args!("{pointer}/type"), "missing, only a bind mount needs none");
         return None;
-    }
-    if options.copy_up && kind != "tmpfs" {
-        problems.add(format_args!("{pointer}/options"), "tmpcopyup is for tmpfs");
     }
     let mut data = split(&options.data);
     if let Some(source) = mount.source.as_deref().filter(|source| !source.is_empty()) {

@@ -1,5 +1,7 @@
 //! The program: config.md, "Process"; config-linux.md, "Personality", "Memory policy".
 
+use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 use std::fmt;
 
 use super::affinity::{self, Affinity};
@@ -9,6 +11,15 @@ use super::{Problems, list};
 use crate::host::Host;
 use crate::spec::config;
 use crate::sys::limits::SchedulerAttr;
+
+/// Of a terminal, in character cells (ioctl_tty(2), "TIOCSWINSZ").
+#[derive(Clone, Copy, Debug)]
+pub struct Size {
+    /// Its height.
+    pub rows: u16,
+    /// Its width.
+    pub columns: u16,
+}
 
 /// The program and all that is set for it.
 #[derive(Debug)]
@@ -22,7 +33,7 @@ pub struct Process {
     /// Whether it is made if it is missing: by `create`, not by `exec`.
     pub makes_cwd: bool,
     /// The terminal: its size, if one is given.
-    pub terminal: Option<Option<config::ConsoleSize>>,
+    pub terminal: Option<Option<Size>>,
     /// Who it is.
     pub credentials: Credentials,
     /// The kernel's number, soft, hard.
@@ -86,7 +97,7 @@ pub fn plan(
         cwd: process.cwd,
         makes_cwd: true,
         // config.md: the size is ignored without a terminal.
-        terminal: process.terminal.then_some(process.console_size),
+        terminal: process.terminal.then(|| plan_size(process.console_size, problems)),
         rlimits: credentials::plan_rlimits(&process.rlimits, problems),
         no_new_privileges: process.no_new_privileges,
         oom_score_adj: process.oom_score_adj,
@@ -102,19 +113,42 @@ pub fn plan(
     }
 }
 
+fn plan_size(size: Option<config::ConsoleSize>, problems: &mut Problems) -> Option<Size> {
+    let mut cells = |name: &str, value: u64| {
+        u16::try_from(value).unwrap_or_else(|_| {
+            let pointer = format!("/process/consoleSize/{name}");
+            problems.add(pointer, format_args!("at most {}", u16::MAX));
+            0
+        })
+    };
+    size.map(|size| Size {
+        rows: cells("height", size.height),
+        columns: cells("width", size.width),
+    })
+}
+
 /// Of two entries with one name the last counts, at the place of the first.
-fn plan_env(list: Vec<String>, problems: &mut Problems) -> Vec<String> {
-    let mut env: Vec<String> = Vec::with_capacity(list.len());
-    for (index, entry) in list.into_iter().enumerate() {
+fn plan_env(mut list: Vec<String>, problems: &mut Problems) -> Vec<String> {
+    // Engines give a pod variables for each service of its namespace: thousands.
+    let mut places = BTreeMap::new();
+    let mut chosen = Vec::with_capacity(list.len());
+    for (index, entry) in list.iter().enumerate() {
         let pointer = format!("/process/env/{index}");
-        problems.check_text(&pointer, &entry);
-        if entry.find('=').is_none_or(|at| at == 0) {
-            problems.add(pointer, format_args!("{entry:?} is not NAME=value"));
-            continue;
+        problems.check_text(&pointer, entry);
+        match entry.split_once('=') {
+            None | Some(("", _)) => {
+                problems.add(pointer, format_args!("{entry:?} is not NAME=value"));
+            }
+            Some((name, _)) => match places.entry(name) {
+                Entry::Occupied(place) => chosen[*place.get()] = index,
+                Entry::Vacant(place) => {
+                    place.insert(chosen.len());
+                    chosen.push(index);
+                }
+            },
         }
-        set_env(&mut env, entry);
     }
-    env
+    chosen.into_iter().map(|index| std::mem::take(&mut list[index])).collect()
 }
 
 /// Sets a variable, `NAME=value`: in the place of an earlier one of that name, if there is one.

@@ -4,7 +4,7 @@
 
 use super::Problems;
 use super::resources::{Resources, Setting, plan as plan_resources};
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::host::Controllers;
 use crate::spec::resources as spec;
 
@@ -21,7 +21,8 @@ pub struct Now {
     pub memory_in_use: Option<u64>,
 }
 
-/// Plans an update: what to write, in this order, and what should be said of it.
+/// Plans an update: what to write, in this order, and what should be said of it. `document`: what
+/// it was asked in.
 ///
 /// # Errors
 /// Everything that is wrong, in one error.
@@ -29,6 +30,7 @@ pub fn plan(
     mut from: spec::Resources,
     now: &Now,
     controllers: &Controllers,
+    document: &str,
 ) -> Result<(Resources, Vec<String>)> {
     let mut problems = Problems::default();
     if let Some(cpu) = &mut from.cpu {
@@ -42,10 +44,8 @@ pub fn plan(
     plan.settings.append(&mut plan.late);
     order_memory(&mut plan.settings, now);
     plan.check(controllers, &mut problems);
-    if problems.wrong.is_empty() {
-        return Ok((plan, problems.warnings));
-    }
-    Err(Error::new(problems.wrong.join("; ")))
+    let warnings = problems.into_result(document)?;
+    Ok((plan, warnings))
 }
 
 /// 0 is what engines write for what nobody set.
@@ -124,7 +124,7 @@ mod tests {
         let names = ["memory", "cpu", "pids", "io", "cpuset"];
         let here = names.map(|name| (name.to_owned(), Where::Here));
         let from = serde_json::from_value(from).unwrap();
-        let planned = plan(from, now, &here.into_iter().collect());
+        let planned = plan(from, now, &here.into_iter().collect(), "limits");
         let line = |it: &Setting| format!("{}={}", it.file, it.value);
         planned
             .map(|(plan, _)| plan.settings.iter().map(line).collect())

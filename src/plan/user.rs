@@ -123,12 +123,15 @@ pub fn check(pointer: &str, list: &[IdMapping], problems: &mut Problems) {
     }
 }
 
-/// The id on the host of one in the container. Without a map they are the same.
+/// The id on the host of one in the container, if it has one. Without a map they are the same.
 #[must_use]
-pub fn on_host(id: u32, list: &[IdMapping]) -> u32 {
+pub fn on_host(id: u32, list: &[IdMapping]) -> Option<u32> {
+    if list.is_empty() {
+        return Some(id);
+    }
     let found = list.iter().find(|map| id.checked_sub(map.container).is_some_and(|n| n < map.size));
     // A sum that is too large is refused by [`check`].
-    found.map_or(id, |map| map.host.saturating_add(id - map.container))
+    found.map(|map| map.host.saturating_add(id - map.container))
 }
 
 impl Map {
@@ -208,8 +211,11 @@ mod tests {
     #[test]
     fn an_id_on_the_host_is_as_far_from_the_first_of_its_line() {
         let list = [mapping((0, 1000, 1)), mapping((1, 100_000, 10))];
-        assert_eq!([0, 1, 10, 11].map(|id| on_host(id, &list)), [1000, 100_000, 100_009, 11]);
-        assert_eq!(on_host(5, &[]), 5);
+        assert_eq!(
+            [0, 1, 10, 11].map(|id| on_host(id, &list)),
+            [Some(1000), Some(100_000), Some(100_009), None]
+        );
+        assert_eq!(on_host(5, &[]), Some(5));
     }
 
     #[test]

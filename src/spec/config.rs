@@ -184,9 +184,9 @@ pub struct ExecCpuAffinity {
 #[derive(Clone, Copy, Debug, Deserialize)]
 pub struct ConsoleSize {
     /// Rows.
-    pub height: u16,
+    pub height: u64,
     /// Columns.
-    pub width: u16,
+    pub width: u64,
 }
 
 /// config.md, "POSIX-platform User".
@@ -264,7 +264,6 @@ pub struct IoPriority {
     /// `IOPRIO_CLASS_RT`, `_BE` or `_IDLE`.
     pub class: String,
     /// 0 (highest) to 7.
-    #[serde(default)]
     pub priority: i64,
 }
 

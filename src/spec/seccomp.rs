@@ -44,14 +44,15 @@ pub struct Rule {
 }
 
 /// A condition on an argument.
-#[derive(Debug, Default, Deserialize)]
-#[serde(default, rename_all = "camelCase")]
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
 pub struct Argument {
     /// Which one: 0 to 5.
     pub index: u64,
     /// What it is compared with; of `SCMP_CMP_MASKED_EQ` the mask.
     pub value: u64,
     /// What the masked argument is compared with.
+    #[serde(default)]
     pub value_two: u64,
     /// A name such as `SCMP_CMP_EQ`.
     pub op: String,

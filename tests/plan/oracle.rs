@@ -121,7 +121,7 @@ const SMALL: [&str; 6] = [
     r#"{ "ociVersion": "1.0.2", "mounts": [], "hooks": {}, "annotations": {},
         "process": { "cwd": "", "user": { "uid": 0, "gid": 0, "umask": 0 }, "oomScoreAdj": 0,
             "capabilities": {}, "scheduler": { "policy": "SCHED_OTHER", "nice": 0 },
-            "ioPriority": { "class": "IOPRIO_CLASS_RT" } },
+            "ioPriority": { "class": "IOPRIO_CLASS_RT", "priority": 0 } },
         "linux": { "devices": [{ "path": "/p", "type": "p" }], "netDevices": { "eth0": {} },
             "timeOffsets": { "boottime": {} }, "resources": {}, "uidMappings": [],
             "personality": { "domain": "LINUX" }, "memoryPolicy": { "mode": "MPOL_LOCAL" } } }"#,

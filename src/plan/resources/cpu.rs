@@ -12,7 +12,9 @@ pub fn plan(cpu: &Cpu, draft: &mut Draft<'_>) {
     // Before the weight: an idle cgroup has none that could be written.
     if let Some(idle) = cpu.idle {
         match idle {
-            0 | 1 => draft.set("/cpu/idle", "cpu.idle", idle),
+            // What it is without one, and the file is there since 5.15 alone.
+            0 => draft.set_if_there("/cpu/idle", "cpu.idle", idle, Missing::Skip),
+            1 => draft.set("/cpu/idle", "cpu.idle", idle),
             _ => draft.wrong("/cpu/idle", "must be 0 or 1"),
         }
     }

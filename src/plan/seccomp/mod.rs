@@ -73,7 +73,7 @@ pub const FLAGS: [(&str, u32); 4] = [
 ];
 
 /// With it, a name that is no system call is wrong: crun's.
-const STRICT: &str = "run.oci.seccomp_fail_unknown_syscall";
+pub const STRICT: &str = "run.oci.seccomp_fail_unknown_syscall";
 
 const EXECVE: syscalls::Call = syscalls::call("execve");
 
