@@ -47,11 +47,14 @@ def directory(*packages):
     return made
 
 
-def image(scratch, *packages):
-    """An OCI archive of one layer, made once, that podman, ctr and docker import as IMAGE."""
-    archive = "-".join([f"{scratch}/image", *packages]) + ".tar"
+def image(*packages):
+    """An OCI archive of one layer, kept beside the rootfs, that podman, ctr and docker import as IMAGE."""
+    made = directory(*packages)
+    archive = f"{made}.tar"
     if not os.path.exists(archive):
-        pack(directory(*packages), archive)
+        building = f"{made}.{os.getpid()}.tar"
+        pack(made, building)
+        os.rename(building, archive)
     return archive
 
 

@@ -17,7 +17,7 @@ def run(options, scratch, suite, module, tally):
     """Every case of the engine `module`, which has `NEEDS` and a class `Engine`."""
     short = os.path.basename(suite)
     record = recorder(f"{scratch}/{short}-runtime")
-    engine = module.Engine(scratch, rootfs.image(scratch), record)
+    engine = module.Engine(scratch, rootfs.image(), record)
     try:
         for case, arguments in engine.cases():
             name = f"{suite}/{case}"

@@ -27,7 +27,7 @@ def run(options, scratch, suite, module, tally):
     class `Engine`: environment(label, runtime) gives the variables of the cases, clean() removes
     every container.
     """
-    engine = module.Engine(scratch, rootfs.image(scratch, *getattr(module, "IN_IMAGE", ())))
+    engine = module.Engine(scratch, rootfs.image(*getattr(module, "IN_IMAGE", ())))
     runtimes = {label: shutil.which(label) for label in OWN if shutil.which(label)}
     runtimes["hull"] = os.environ["HULL"]
     tested = Runner(engine, runtimes, f"{scratch}/{suite}/cases", module)

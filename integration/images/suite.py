@@ -56,7 +56,7 @@ def run(options, scratch, suite, module, tally):
     os.makedirs(f"{directory}/context")
     with open(f"{directory}/context/Containerfile", "w") as file:
         file.write(CONTAINERFILE)
-    engine = module.Engine(directory, rootfs.image(scratch))
+    engine = module.Engine(directory, rootfs.image())
     try:
         try:
             engine.build(f"{directory}/context")
