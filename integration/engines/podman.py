@@ -16,6 +16,12 @@ NEEDS = {"podman": "podman", "conmon": "conmon", "catatonit": "catatonit"}
 SIMPLEST = transcript.Case("a container")
 SIMPLEST.commands.append(transcript.Command("podman run --rm $IMAGE true"))
 
+# What `--bench` measures. Where the device rules of others need CAP_SYS_RESOURCE, a privileged one has none.
+MEASURED = (
+    "podman run --rm --network none $IMAGE true",
+    "podman run --rm --network none --privileged $IMAGE true",
+)
+
 
 class Engine:
     """podman, through a program in front of $PATH that adds the options of this run."""
