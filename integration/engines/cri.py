@@ -6,6 +6,7 @@ import shutil
 import process
 import readme
 import rootfs
+import view
 from engines import containerd, transcript
 
 NEEDS = {
@@ -51,9 +52,12 @@ class Engine(containerd.Engine):
         self.write("cni/10-pods.conflist", NETWORK % f"{self.directory}/addresses")
         text = f'root = "{root}"\nstate = "/run/containerd/state"\n'
         text += readme.configuration("version = 2", os.environ["HULL"])
+        # The end of README.md's block are the options of hull, as it says.
+        systemd = "SystemdCgroup = true\n" if view.under_systemd() else ""
+        text += systemd
         for own in ("crun", "runc"):
             text += f'[{CRI}.containerd.runtimes.{own}]\nruntime_type = "io.containerd.runc.v2"\n'
-            text += f'[{CRI}.containerd.runtimes.{own}.options]\nBinaryName = "{shutil.which(own) or own}"\n'
+            text += f'[{CRI}.containerd.runtimes.{own}.options]\nBinaryName = "{shutil.which(own) or own}"\n{systemd}'
         text += f'[{CRI}]\nsandbox_image = "{PAUSE}"\nrestrict_oom_score_adj = true\n'
         # Where cgroup v2 has no controllers; the weight of a pod cannot be left out.
         text += f"disable_cgroup = {str(is_hybrid).lower()}\n"
@@ -82,7 +86,7 @@ class Engine(containerd.Engine):
             "CRI_SOCKET": containerd.ADDRESS,
             # README.md makes hull the default.
             "RUNTIME_HANDLER": "" if label == "hull" else label,
-            "CGROUP_PARENT": "/k8s.io",
+            "CGROUP_PARENT": "pods.slice" if view.under_systemd() else "/k8s.io",
             "IMAGE": rootfs.IMAGE,
         }
 

@@ -10,6 +10,7 @@ import tarfile
 import process
 import readme
 import rootfs
+import view
 from engines import transcript
 
 NEEDS = {"dockerd": "docker.io", "tmux": "tmux", "tini": "tini"}
@@ -33,12 +34,13 @@ class Engine:
         self.directory = f"{scratch}/engines/docker"
         os.makedirs(f"{self.directory}/bin")
         os.symlink(DOCKER, f"{self.directory}/bin/docker")
+        manager = "systemd" if view.under_systemd() else "cgroupfs"
         self.configuration = {
             **json.loads(readme.configuration('"default-runtime"', os.environ["HULL"])),
             # A directory that overlayfs can have an upper layer in; and nothing of the host's.
             "data-root": f"{scratch}/layers/docker",
             "storage-driver": "overlay2",
-            "exec-opts": ["native.cgroupdriver=cgroupfs"],
+            "exec-opts": [f"native.cgroupdriver={manager}"],
             "bridge": "none",
             "iptables": False,
             "ip6tables": False,
