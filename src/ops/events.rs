@@ -20,6 +20,7 @@ use crate::lifecycle::{Operation, check};
 use crate::log::Level;
 use crate::spec::events::{Event, Statistics};
 use crate::state::check_id;
+use crate::sys::alloc::reuse_freed;
 
 /// What is printed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -43,6 +44,7 @@ pub fn events(global: &Global, id: &str, watch: Watch) -> Result<()> {
     let Watch::Every(interval) = watch else {
         return print(id, Some(stats::read(directory)?));
     };
+    reuse_freed();
     // From here on nothing is missed: each of them has been read.
     let Some(mut life) = Events::open(directory)? else { return Ok(()) };
     let mut memory = MemoryEvents::open(directory)?;

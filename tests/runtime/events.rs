@@ -19,6 +19,7 @@ table!(Root, Busybox;
     pressure_is_told_where_the_kernel_counts_it[Hull("runc reads the v1 hierarchy where there is one")],
     statistics_come_at_the_interval_until_the_container_has_ended[Hull("runc 1.1.5 on v1 goes on until delete")],
     statistics_of_a_created_and_of_a_paused_container_can_be_had,
+    events_need_no_more_memory_the_longer_they_run[Hull("Go gives memory back when it likes")],
     events_of_a_stopped_container_are_refused,
     events_of_a_missing_container_are_refused,
     an_interval_is_longer_than_nothing,
@@ -177,6 +178,24 @@ fn statistics_of_a_created_and_of_a_paused_container_can_be_had() {
     assert!(statistics(&bundle)["pids"]["current"].as_u64() > Some(0));
     let _ = bundle.operate(&["pause"]).ok();
     assert!(statistics(&bundle)["pids"]["current"].as_u64() > Some(0));
+}
+
+fn events_need_no_more_memory_the_longer_they_run() {
+    let bundle = sleeping();
+    let watching = Watching::begin(&bundle, "1ms");
+    let pages_after = |events| {
+        for _ in 0..events {
+            watching.event();
+        }
+        let path = format!("/proc/{}/statm", watching.running.pid());
+        let text = fs::read_to_string(path).expect("read statm");
+        // proc_pid_statm(5): the second one is resident.
+        text.split(' ').nth(1).and_then(|pages| pages.parse::<u64>().ok()).expect("a number")
+    };
+    let (first, later) = (pages_after(100), pages_after(1000));
+    assert!(later <= first + 2, "{first} pages at first, {later} later");
+    let _ = bundle.kill("KILL").ok();
+    let _ = watching.running.finish().ok();
 }
 
 fn events_of_a_stopped_container_are_refused() {
