@@ -35,6 +35,8 @@ impl Relay {
         // By descriptor: the path itself may be longer than a socket's address.
         let path = format!("/proc/self/fd/{}/{NOTIFY}/notify.sock", directory.as_fd().as_raw_fd());
         let Some(manager) = socket_of_caller() else { return Ok(None) };
+        // One that was killed may have left it, and who calls has the lock.
+        std::fs::remove_file(&path).ok();
         let socket = match UnixDatagram::bind(&path) {
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
             other => other.call(|| format!("bind({path:?})"))?,

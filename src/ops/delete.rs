@@ -26,7 +26,11 @@ pub const LONGEST_END: u16 = 10_000;
 pub fn delete(global: &Global, id: &str, force: bool) -> Result<()> {
     check_id(id)?;
     let container = match find(global, id) {
-        Err(error) if force => return remove_unreadable(global, id, &error),
+        // ENOENT: its creator was killed before it had written the record. Any other error of a call
+        // says nothing about the container.
+        Err(error) if force && error.errno().is_none_or(|errno| errno == Errno::ENOENT) => {
+            return remove_unreadable(global, id, &error);
+        }
         other => other?,
     };
     let operation = if force { Operation::ForceDelete } else { Operation::Delete };
@@ -61,6 +65,12 @@ fn remove_unreadable(global: &Global, id: &str, error: &Error) -> Result<()> {
         Err(error) if error.errno() == Some(Errno::ENOENT) => return Ok(()),
         other => other?,
     };
+    // Its creator may be at work, and have written it since.
+    directory.lock()?;
+    if directory.is_current()? && directory.read().is_ok() {
+        drop(directory);
+        return delete(global, id, true);
+    }
     global.log.write(Level::Warning, &format!("delete {id:?}: {error}"))?;
     directory.remove()
 }

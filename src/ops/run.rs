@@ -51,7 +51,7 @@ pub fn run(global: &Global, options: &Options, how: RunOptions) -> Result<u8> {
     };
     if let Err(error) = started {
         // The error that began it is the one to report.
-        end_processes(&container.record).and_then(|()| remove(global, &container)).ok();
+        unmake(global, &container).ok();
         return Err(error);
     }
     let Some(signals) = signals else {

@@ -8,7 +8,7 @@ use serde_json::Value;
 
 use crate::bad_input::Host;
 use crate::bundle::Bundle;
-use crate::call::Output;
+use crate::call::{self, Output};
 use crate::case::table;
 use crate::sleeper::Sleeper;
 
@@ -18,6 +18,7 @@ table!(Root, Busybox;
     a_full_state_directory_is_refused[Hull("runc 1.1.5 loses the cause")],
     a_state_directory_that_others_may_write_to_is_refused[Hull("runc 1.1.5 takes it")],
     a_damaged_state_file_is_told_and_removed_by_force[Hull("runc 1.1.5 does not remove it")],
+    a_container_is_not_forgotten_because_its_state_could_not_be_opened[Program("prlimit"), Hull("how many descriptors it has open")],
     a_pid_of_another_process_is_never_signalled[Hull("the state file is hull's")],
 );
 
@@ -101,6 +102,25 @@ fn a_damaged_state_file_is_told_and_removed_by_force() {
         let _ = bundle.operate(&["delete", "--force"]).ok();
         assert!(!bundle.root().join(bundle.id()).exists(), "{text:?}");
     }
+}
+
+// Of a container that runs, `delete --force` would leave the processes, the cgroup and the mounts.
+fn a_container_is_not_forgotten_because_its_state_could_not_be_opened() {
+    let bundle = Bundle::new().args(&["sleep", "1000"]);
+    bundle.create().start();
+    let limits: Vec<String> = (4..64).map(|most| format!("--nofile={most}")).collect();
+    let refused = limits.iter().take_while(|limit| {
+        let runtime = call::runtime();
+        let words = ["prlimit", limit, runtime.to_str().expect("UTF-8"), "--root"];
+        let root = bundle.root();
+        let rest = [root.to_str().expect("UTF-8"), "delete", "--force", bundle.id()];
+        let deleted = call::Call::new(&bundle.directory(), &[&words[..], &rest].concat()).finish();
+        let is_there = bundle.root().join(bundle.id()).exists();
+        assert_eq!(deleted.code == 0, !is_there, "{limit}: {deleted}");
+        is_there && bundle.state().is_object()
+    });
+    assert!((1..limits.len() - 1).contains(&refused.count()));
+    assert!(!bundle.root().join(bundle.id()).exists());
 }
 
 // "pid with its start time so that a reused pid is never taken for the container".

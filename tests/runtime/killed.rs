@@ -15,6 +15,7 @@ table!(Root, Busybox;
     run_killed_at_any_system_call_leaves_nothing_that_delete_force_does_not_remove[Program("strace"), Hull("runc 1.1.5 leaves its init running")],
     start_killed_at_any_system_call_leaves_a_container_that_can_be_deleted[Program("strace")],
     delete_killed_at_any_system_call_can_be_repeated[Program("strace")],
+    a_start_behind_one_that_was_killed_takes_its_place[Hull("runc's cannot be repeated")],
     create_killed_in_a_hook_leaves_no_process[Hull("runc 1.1.5 leaves its init running")],
     an_init_killed_during_create_fails_it_and_leaves_nothing,
     run_killed_in_the_foreground_leaves_a_container_that_can_be_deleted,
@@ -142,6 +143,28 @@ fn start_killed_at_any_system_call_leaves_a_container_that_can_be_deleted() {
 
 fn delete_killed_at_any_system_call_can_be_repeated() {
     killed_at_every_call(&["delete", "--force"], 2);
+}
+
+fn a_start_behind_one_that_was_killed_takes_its_place() {
+    let hook = json!({"path": "/bin/sh", "args": ["sh", "-c", "echo in >/in; read line </go"]});
+    let bundle = Bundle::new().args(&["true"]).set("/hooks/startContainer", json!([hook]));
+    let (inside, go) = (bundle.fifo("in"), bundle.fifo("go"));
+    let notify = bundle.beside("notify.sock");
+    let _manager = std::os::unix::net::UnixDatagram::bind(&notify).expect("bind");
+    let call = |bundle: &Bundle| {
+        bundle.call(&["start", bundle.id()]).env("NOTIFY_SOCKET", &notify).begin()
+    };
+    let _ = bundle.call_with("create", &[]).env("NOTIFY_SOCKET", &notify).finish().ok();
+    let first = call(&bundle);
+    assert_eq!(inside.line(), "in");
+    first.signal(Signal::KILL);
+    let _ = first.finish().exits(1009);
+    let second = call(&bundle);
+    // Init has taken the first one's word; the second one's stays in the fifo.
+    let fifo = std::fs::File::open(bundle.root().join(bundle.id()).join("exec.fifo"));
+    assert!(call::readable(fifo.expect("open exec.fifo"), call::limit()));
+    go.send("on");
+    let _ = second.finish().ok();
 }
 
 /// A bundle whose create waits in a hook of this kind after writing its pid.
