@@ -43,7 +43,7 @@ pub fn main() -> ExitCode {
         Parsed::Command(command) => execute(command),
         Parsed::Print(text) => print(&text),
         Parsed::Wrong(message) => {
-            eprintln!("error: {}", message.trim_end());
+            text::say(&format!("error: {}", message.trim_end()));
             return ExitCode::FAILURE;
         }
     };
@@ -58,7 +58,7 @@ pub fn main() -> ExitCode {
 
 /// What an image says goes to a terminal too.
 fn tell(error: &Error) {
-    eprintln!("error: {}", text::printable(&error.to_string()));
+    text::say(&format!("error: {}", text::printable(&error.to_string())));
 }
 
 fn execute(command: Command) -> Result<()> {

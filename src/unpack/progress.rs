@@ -9,7 +9,7 @@ use serde_json::json;
 use super::image::stream::LayerStream;
 use super::image::{Image, Layer};
 use super::interrupt::Interrupt;
-use super::text::size;
+use super::text::{say, size};
 use crate::error::Result;
 
 /// A record says how far a layer is at each of so many equal steps.
@@ -106,7 +106,7 @@ impl Watched<'_> {
     pub fn finish(mut self) -> Result<()> {
         match &self.shown {
             Shown::Nothing => {}
-            Shown::Line(line) => eprintln!("{line}"),
+            Shown::Line(line) => say(line),
             Shown::Bar(bar) => bar.finish(),
             Shown::Records { done, .. } => {
                 let done = *done;

@@ -1,6 +1,14 @@
 //! Text for people: tables, sizes, and what images say, of which a terminal must not obey a byte.
 
-use std::fmt::Write;
+use std::fmt::Write as _;
+use std::io::{self, Write as _};
+
+/// Writes a line to standard error.
+pub fn say(line: &str) {
+    // Nothing can be said about a standard error that is full or closed: the command goes on, and its
+    // exit status tells. A panic would leave behind what was begun.
+    io::stderr().write_all(format!("{line}\n").as_bytes()).ok();
+}
 
 /// With what a terminal would obey, or show in another order than it is, written as escapes.
 #[must_use]

@@ -24,7 +24,7 @@ use super::sandbox::{self, Needs};
 use super::store::files::{open_layered, open_merged};
 use super::store::overlay;
 use super::store::{Kind, LayerName, Store};
-use super::text::printable;
+use super::text::{printable, say};
 use super::user_namespace::{self, Whose};
 use crate::error::{Call, Context, Result};
 use crate::sys::path::{InRoot, open_path};
@@ -233,7 +233,7 @@ impl Unpacking<'_> {
     fn tell(&self) {
         if !self.options.is_quiet {
             for remark in &self.remarks {
-                eprintln!("warning: {}", printable(remark));
+                say(&format!("warning: {}", printable(remark)));
             }
         }
     }

@@ -5,6 +5,7 @@ mod bounds;
 mod bundles;
 #[path = "../case/mod.rs"]
 mod case;
+mod ended;
 mod faithful;
 mod forms;
 mod hostile;
@@ -31,6 +32,7 @@ fn main() {
     let trials = case::trials(&[
         bounds::TABLE,
         bundles::TABLE,
+        ended::TABLE,
         faithful::TABLE,
         forms::TABLE,
         hostile::TABLE,
