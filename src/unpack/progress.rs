@@ -2,6 +2,7 @@
 //! records of JSON. All but these go to standard error.
 
 use std::io::{self, BufRead, IsTerminal, Read};
+use std::time::Duration;
 
 use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
 use serde_json::json;
@@ -14,6 +15,9 @@ use crate::error::Result;
 
 /// A record says how far a layer is at each of so many equal steps.
 const STEPS: u64 = 10;
+/// How often a signal is looked for while a layer gives no bytes, as zeros behind a gzip member give
+/// none: nothing waits for a channel and for a signal at once. Who presses a key does not notice it.
+const LOOK: Duration = Duration::from_millis(100);
 
 /// How it is shown.
 pub enum Progress {
@@ -144,11 +148,13 @@ impl Watched<'_> {
 
 impl BufRead for Watched<'_> {
     fn fill_buf(&mut self) -> io::Result<&[u8]> {
-        if self.stream.is_used_up() {
+        let mut is_there = !self.stream.is_used_up();
+        while !is_there {
             if let Some(interrupt) = self.interrupt {
                 interrupt.check().map_err(|error| io::Error::other(error.to_string()))?;
             }
             self.show();
+            is_there = self.stream.wait(LOOK);
         }
         self.stream.fill()
     }

@@ -26,7 +26,7 @@ use super::store::overlay;
 use super::store::{Kind, LayerName, Store};
 use super::text::{printable, say};
 use super::user_namespace::{self, Whose};
-use crate::error::{Call, Context, Result};
+use crate::error::{Call, Context, Error, Result};
 use crate::sys::path::{InRoot, open_path};
 
 /// What is asked.
@@ -216,6 +216,11 @@ impl Unpacking<'_> {
     }
 
     fn watch(&self, layer: &Layer, stream: LayerStream) -> Result<Watched<'_>> {
+        // What decompresses to nothing is in no count of bytes of tar.
+        let most = self.options.limits.size;
+        if layer.size() > most {
+            return Err(Error::new(format!("more than {most} bytes, as it is stored")));
+        }
         self.progress.watch(self.image, layer, stream, "extracted", Some(self.interrupt))
     }
 

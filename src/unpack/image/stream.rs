@@ -13,9 +13,12 @@
 use std::collections::VecDeque;
 use std::io;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::mpsc::{Receiver, Sender, SyncSender, TryRecvError, channel, sync_channel};
+use std::sync::mpsc::{
+    Receiver, RecvTimeoutError, Sender, SyncSender, TryRecvError, channel, sync_channel,
+};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{self, Builder};
+use std::time::Duration;
 
 use super::Layer;
 use super::blobs::{Blob, check_digest};
@@ -137,21 +140,31 @@ impl LayerStream {
         self.position.load(Ordering::Relaxed)
     }
 
+    /// Waits for another piece if all of this one is consumed, so long at most. Whether the next read
+    /// need not wait.
+    pub fn wait(&mut self, most: Duration) -> bool {
+        if self.is_used_up() && self.ended.is_none() {
+            self.free.give_back(std::mem::take(&mut self.piece));
+            self.used = 0;
+            match self.pieces.recv_timeout(most) {
+                Ok(Ok(Some(piece))) => self.piece = piece,
+                Ok(Ok(None)) => self.ended = Some(Ok(())),
+                Ok(Err(error)) => self.ended = Some(Err(error.to_string())),
+                Err(RecvTimeoutError::Timeout) => return false,
+                Err(RecvTimeoutError::Disconnected) => {
+                    self.ended = Some(Err("a thread ended early".to_owned()));
+                }
+            }
+        }
+        true
+    }
+
     /// Bytes that were not consumed yet; waits for them if there are none. None at the end.
     ///
     /// # Errors
     /// What is wrong with the layer.
     pub fn fill(&mut self) -> io::Result<&[u8]> {
-        while self.is_used_up() && self.ended.is_none() {
-            self.free.give_back(std::mem::take(&mut self.piece));
-            self.used = 0;
-            match self.pieces.recv() {
-                Ok(Ok(Some(piece))) => self.piece = piece,
-                Ok(Ok(None)) => self.ended = Some(Ok(())),
-                Ok(Err(error)) => self.ended = Some(Err(error.to_string())),
-                Err(_) => self.ended = Some(Err("a thread ended early".to_owned())),
-            }
-        }
+        while !self.wait(Duration::MAX) {}
         match &self.ended {
             Some(Err(message)) => Err(io::Error::other(message.clone())),
             _ => Ok(&self.piece[self.used..]),
