@@ -37,7 +37,7 @@ impl Staging {
     /// Makes the directory, empty, mode 0700 and locked.
     ///
     /// # Errors
-    /// That another process is making it, if that is not to be awaited; that what has the name is
+    /// That another process is making or removing it, if that is not to be awaited; that what has the name is
     /// somebody else's; those of the calls; that a signal came.
     pub fn claim(
         parent: BorrowedFd<'_>,
@@ -66,7 +66,7 @@ impl Staging {
                 Other::Refuse if try_lock(directory.as_fd())? => {}
                 Other::Refuse => {
                     return Err(Error::new(format!(
-                        "{name:?} is in use: another process makes it"
+                        "{name:?} is in use: another process makes or removes it"
                     )));
                 }
             }

@@ -1,4 +1,4 @@
-//! SIGKILL at any moment, then the same command again.
+//! SIGKILL at any moment, then the same command again; and two at once.
 
 use std::fs;
 use std::os::unix::process::ExitStatusExt;
@@ -9,11 +9,13 @@ use serde_json::json;
 
 use crate::bundles::{BOTH, arguments, bundle, image, layers, left, unpack};
 use crate::case::table;
-use crate::saved::Layout;
+use crate::saved::hull_unpack;
 use crate::tree::lines;
 
 table!(Root;
     whenever_it_is_killed_the_same_command_succeeds[Program("strace")],
+    whenever_a_removal_is_killed_it_can_be_repeated[Program("strace")],
+    of_two_who_remove_a_bundle_one_is_refused,
 );
 
 /// What makes, changes and removes files, and takes locks.
@@ -21,12 +23,12 @@ const CHANGES: &str = "openat,write,?mkdir,mkdirat,mknodat,linkat,symlinkat,unli
     utimensat,fchmod,fchown,flock";
 
 /// Kills it before one of its changes. Whether there was one more.
-fn kill_before(change: u32, layout: &Layout, further: &[&str]) -> bool {
+fn kill_before(change: u32, arguments: &[String]) -> bool {
     let status = Command::new("strace")
         .args(["-qq", "-o", "/dev/null", "-e", &format!("trace={CHANGES}")])
         .args(["-e", &format!("inject={CHANGES}:signal=KILL:when={change}")])
         .arg(env!("CARGO_BIN_EXE_hull-unpack"))
-        .args(arguments(layout, further, &bundle(layout)))
+        .args(arguments)
         .stderr(Stdio::null())
         .status()
         .expect("run strace");
@@ -74,7 +76,7 @@ fn whenever_it_is_killed_the_same_command_succeeds() {
         let whole = made();
         remove();
         let mut change = 1;
-        while kill_before(change, &layout, further) {
+        while kill_before(change, &arguments(&layout, further, &bundle(&layout))) {
             // After the last change it is there already.
             if left(&layout) != ["b"] {
                 unpack(&layout, further).succeeds();
@@ -89,4 +91,57 @@ fn whenever_it_is_killed_the_same_command_succeeds() {
         assert!(change > 10, "{change} changes");
         assert_eq!(left(&layout), ["b"]);
     }
+}
+
+fn whenever_a_removal_is_killed_it_can_be_repeated() {
+    let layout = image(&json!({}), &layers());
+    let store = layout.scratch.path("store");
+    let remove = ["rm".to_owned(), bundle(&layout).display().to_string()];
+    let make = || {
+        unpack(&layout, BOTH[1]).succeeds();
+        let written = bundle(&layout).join("upper/written");
+        fs::create_dir(&written).expect("create a directory");
+        fs::write(written.join("file"), "").expect("write a file");
+    };
+    let (mut change, mut leftovers) = (1, 0);
+    make();
+    while kill_before(change, &remove) {
+        let left_over = left(&layout);
+        leftovers += u32::from(left_over == [".b.hull-unpack"]);
+        if !left_over.is_empty() {
+            hull_unpack(&["rm", &remove[1]]).succeeds();
+        }
+        assert!(left(&layout).is_empty(), "killed before change {change}");
+        make();
+        change += 1;
+    }
+    assert!(leftovers > 3, "{leftovers} of {change}");
+    assert!(left(&layout).is_empty());
+    // Once more is an error, and the layers have outlived it all.
+    hull_unpack(&["rm", &remove[1]]).fails(&["No such file or directory"]);
+    assert_eq!(of(&store).len(), 2);
+    hull_unpack(&["gc", "--store", &store.display().to_string()]).succeeds();
+    assert_eq!(
+        (of(&store).len(), fs::read_dir(store.join("bundles")).expect("list").count()),
+        (0, 0)
+    );
+}
+
+fn of_two_who_remove_a_bundle_one_is_refused() {
+    let layout = image(&json!({}), &layers());
+    unpack(&layout, BOTH[1]).succeeds();
+    let place = bundle(&layout).display().to_string();
+    let lock = fs::File::open(bundle(&layout)).expect("open the bundle");
+    rustix::fs::flock(&lock, rustix::fs::FlockOperation::LockExclusive).expect("lock it");
+    hull_unpack(&["rm", &place]).fails(&["in use"]);
+    // The other one has renamed it.
+    let renamed = bundle(&layout).with_file_name(".b.hull-unpack");
+    fs::rename(bundle(&layout), &renamed).expect("rename the bundle");
+    for answer in [hull_unpack(&["rm", &place]), unpack(&layout, BOTH[1])] {
+        answer.fails(&["in use"]);
+        assert!(renamed.join("layers.json").exists());
+    }
+    drop(lock);
+    hull_unpack(&["rm", &place]).succeeds();
+    assert!(left(&layout).is_empty());
 }

@@ -13,13 +13,14 @@ use nix::unistd::{Gid, Uid, fchdir, fchown};
 use super::Store;
 use super::record::Record;
 use crate::error::{Call, Error, Result};
+use crate::sys::lock::try_lock;
 use crate::sys::mount::{is_mount_root, mount_at};
 use crate::sys::path::{open_path, real_path};
 use crate::sys::xattr::fsetxattr;
 use crate::unpack::bundle::{Bundle, Place, staging_name};
 use crate::unpack::config::ROOTFS;
-use crate::unpack::extract::Prefix;
 use crate::unpack::extract::lowers::Lowers;
+use crate::unpack::extract::{LIST, Prefix};
 use crate::unpack::interrupt::Interrupt;
 use crate::unpack::staging::{Other, Staging};
 
@@ -147,16 +148,28 @@ fn umount_rootfs(bundle: &OwnedFd) -> Result<()> {
         .call(|| format!("umount2({path:?}, UMOUNT_NOFOLLOW)"))
 }
 
-/// Removes a bundle with what its container wrote. The layers stay for others, and for gc.
+/// Removes a bundle with what its container wrote, or what is left of one whose removal was killed. The
+/// layers stay for others, and for gc.
 ///
 /// # Errors
-/// That the bundle is not of a store, or its mount is in use; those of the calls. A container that
-/// still runs has what it writes taken away, and nothing else is removed, whatever it moves.
+/// That the bundle is not of a store, that its mount is in use, or that another process makes or
+/// removes it; those of the calls. A container that still runs has what it writes taken away, and
+/// nothing else is removed, whatever it moves.
 pub fn remove(bundle: &Path, interrupt: &Interrupt) -> Result<()> {
     // 1. It is a bundle of ours, and not mounted.
-    let (directory, record) = open(bundle)?;
+    let (directory, record) = match open(bundle) {
+        Err(error) if error.errno() == Some(Errno::ENOENT) => {
+            return finish(bundle, interrupt)?.then_some(()).ok_or(error);
+        }
+        opened => opened?,
+    };
     umount_rootfs(&directory)?;
-    // 2. It is gone by one rename; who is killed from here on leaves what the next run removes.
+    // 2. Locked under whatever name it has, so that nobody takes it for what was left behind.
+    let lock = openat(&directory, ".", LIST, Mode::empty()).call(|| "openat(\".\")")?;
+    if !try_lock(lock.as_fd())? {
+        return Err(Error::new("in use: another process makes or removes it"));
+    }
+    // 3. It is gone by one rename; who is killed from here on leaves what the next run removes.
     let place = Place::of_existing(bundle)?;
     let name = staging_name(&place.name);
     let parent = place.parent.as_fd();
@@ -170,7 +183,7 @@ pub fn remove(bundle: &Path, interrupt: &Interrupt) -> Result<()> {
     renameat(parent, place.name.as_os_str(), parent, name.as_os_str())
         .call(|| format!("renameat({:?}, {name:?})", place.name))?;
     staging.remove()?;
-    // 3. Its record; gc finds out itself where the store is gone or cannot be written.
+    // 4. Its record; gc finds out itself where the store is gone or cannot be written.
     match Store::open_existing(&record.store, interrupt) {
         // A copy of a bundle has the record of the bundle that it was copied from.
         Ok(store) if store.living(record.record).is_ok_and(|record| record.is_none()) => {
@@ -178,4 +191,16 @@ pub fn remove(bundle: &Path, interrupt: &Interrupt) -> Result<()> {
         }
         _ => Ok(()),
     }
+}
+
+/// Removes what is left of a bundle that is gone from its place already. Whether anything was; its record
+/// is for gc.
+fn finish(bundle: &Path, interrupt: &Interrupt) -> Result<bool> {
+    let place = Place::new(bundle)?;
+    let (parent, name) = (place.parent.as_fd(), staging_name(&place.name));
+    match fstatat(parent, name.as_os_str(), AtFlags::AT_SYMLINK_NOFOLLOW) {
+        Err(Errno::ENOENT) => return Ok(false),
+        other => other.call(|| format!("fstatat({name:?})"))?,
+    };
+    Staging::claim(parent, &name, Other::Refuse, interrupt)?.remove().map(|()| true)
 }
