@@ -105,9 +105,9 @@ impl Directories {
                 .call(|| format!("openat({:?}, O_DIRECTORY)", shown(name)))
         };
         let mode = fstat(open(OFlag::O_PATH)?).call(|| "fstat()")?.st_mode & MODE;
-        // It is a directory, and nobody else is here to make it a symbolic link.
-        fchmodat(parent, name, usable(mode), FchmodatFlags::FollowSymlink)
-            .call(|| format!("fchmodat({:?}, {:o})", shown(name), usable(mode)))?;
+        fchmodat(parent, name, usable(mode), FchmodatFlags::NoFollowSymlink).call(|| {
+            format!("fchmodat({:?}, {:o}, AT_SYMLINK_NOFOLLOW)", shown(name), usable(mode))
+        })?;
         let place = self.adopt(&path, open(OFlag::empty())?)?;
         self.closing(&path).mode = Some(mode);
         Ok(place)

@@ -97,8 +97,9 @@ fn enter(parent: BorrowedFd<'_>, name: &[u8]) -> Result<OwnedFd> {
     let open = || openat(parent, name, LIST, Mode::empty());
     let fd = match open() {
         Err(Errno::EACCES) => {
-            fchmodat(parent, name, OWNER_ONLY, FchmodatFlags::FollowSymlink)
-                .call(|| format!("fchmodat({:?}, 700)", shown(name)))?;
+            // A container may have put a symbolic link in its place meanwhile.
+            fchmodat(parent, name, OWNER_ONLY, FchmodatFlags::NoFollowSymlink)
+                .call(|| format!("fchmodat({:?}, 700, AT_SYMLINK_NOFOLLOW)", shown(name)))?;
             open()
         }
         other => other,
