@@ -1,6 +1,7 @@
 //! What a process may use, and before whom: getrlimit(2), sched(7), ioprio_set(2), set_mempolicy(2).
 
 use nix::errno::Errno;
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
 
 use crate::error::{Call, Result};
 
@@ -16,6 +17,20 @@ pub fn set_rlimit(pid: i32, resource: u32, soft: u64, hard: u64) -> Result<()> {
     Errno::result(unsafe { libc::prlimit(pid, resource as _, &raw const limit, none) })
         .map(drop)
         .call(|| format!("prlimit({pid}, {resource}, {soft}, {hard})"))
+}
+
+/// Lets this process have as many files open as it may ask for. What it is given is often 1024, for
+/// programs that call select(2).
+///
+/// # Errors
+/// Those of getrlimit(2).
+pub fn raise_open_files() -> Result<()> {
+    let open_files = Resource::RLIMIT_NOFILE;
+    let (soft, hard) = getrlimit(open_files).call(|| "getrlimit(NOFILE)")?;
+    if soft == hard {
+        return Ok(());
+    }
+    setrlimit(open_files, hard, hard).call(|| format!("setrlimit(NOFILE, {hard}, {hard})"))
 }
 
 /// What sched_setattr(2) takes.

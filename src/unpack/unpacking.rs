@@ -27,6 +27,7 @@ use super::store::{Kind, LayerName, Store};
 use super::text::{printable, say};
 use super::user_namespace::{self, Whose};
 use crate::error::{Call, Context, Error, Result};
+use crate::sys::limits::raise_open_files;
 use crate::sys::path::{InRoot, open_path};
 
 /// What is asked.
@@ -73,10 +74,12 @@ struct Unpacking<'a> {
 /// What is wrong with the image, naming the layer and the entry; that the bundle is there already; the
 /// call that failed; that a signal came. Nothing is left then but layers that were complete.
 pub fn unpack(options: &Options, interrupt: &Interrupt) -> Result<()> {
-    // 1. Whose files will be whose, with the modes that are said. May enter a user namespace, so no
+    // 1. Whose files will be whose, with the modes that are said, and as many as it takes. May enter a user namespace, so no
     // other thread is there yet.
     let owners = user_namespace::owners(&options.whose)?;
     umask(Mode::empty());
+    // Each blob is open, and each layer of a store.
+    raise_open_files()?;
     // 2. Where everything goes.
     let place = Place::new(&options.bundle)?;
     let source = open_path(&options.image.path, OFlag::O_PATH)?;

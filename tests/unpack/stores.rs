@@ -26,7 +26,7 @@ table!(Root;
     an_overlay_of_the_layers_is_mounted,
     what_a_container_writes_goes_with_rm_and_the_layers_stay,
     with_sync_the_store_is_on_disk_before_the_bundle_appears[Program("strace")],
-    two_hundred_layers_are_mounted,
+    five_hundred_layers_are_mounted,
     an_unprivileged_user_mounts_in_a_user_namespace,
     a_bundle_with_a_copy_is_not_mounted_and_not_removed,
 );
@@ -292,18 +292,31 @@ fn with_sync_the_store_is_on_disk_before_the_bundle_appears() {
     assert_eq!([traced(&[]), traced(&["--sync"])], [0, 2]);
 }
 
-fn two_hundred_layers_are_mounted() {
-    let layers: Vec<_> = (0..200).map(|number| tar([file(format!("f{number}"), "x")])).collect();
+fn five_hundred_layers_are_mounted() {
+    let layers: Vec<_> = (0..500).map(|number| tar([file(format!("f{number}"), "x")])).collect();
     let layout = image(&json!({}), &layers);
+    let with_files = |limit: &str, arguments: &[String]| {
+        let script = format!("ulimit {limit} && exec \"$0\" \"$@\"");
+        let output = Command::new("sh")
+            .args(["-c", &script, env!("CARGO_BIN_EXE_hull-unpack")])
+            .args(arguments)
+            .output()
+            .expect("run sh");
+        String::from_utf8_lossy(&output.stderr).into_owned()
+    };
+    let arguments = arguments(&layout, &[SHARED, &["-q"]].concat(), &bundle(&layout));
     // Each of them is open once, and each blob.
-    let output = Command::new("sh")
-        .args(["-c", "ulimit -n 450 && exec \"$0\" \"$@\"", env!("CARGO_BIN_EXE_hull-unpack")])
-        .args(arguments(&layout, &[SHARED, &["-q"]].concat(), &bundle(&layout)))
-        .output()
-        .expect("run sh");
-    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-    let mounted = Mounted::new(&bundle(&layout));
-    assert_eq!(fs::read_dir(&mounted.0).expect("list").count(), 200);
+    assert!(with_files("-n 900", &arguments).contains("Too many open files"));
+    assert_eq!(with_files("-n 1050", &arguments), "");
+    let remove = ["rm".to_owned(), bundle(&layout).display().to_string()];
+    assert_eq!(with_files("-n 100", &remove), "");
+    // What may be had is taken.
+    assert_eq!(with_files("-Sn 100", &arguments), "");
+    let mount = ["mount".to_owned(), bundle(&layout).display().to_string()];
+    let said = with_files("-Sn 100", &mount);
+    let mounted = Mounted(bundle(&layout).join("rootfs"));
+    assert_eq!(said, "");
+    assert_eq!(fs::read_dir(&mounted.0).expect("list").count(), 500);
 }
 
 fn an_unprivileged_user_mounts_in_a_user_namespace() {

@@ -13,6 +13,7 @@ use nix::unistd::{Gid, Uid, fchdir, fchown};
 use super::Store;
 use super::record::Record;
 use crate::error::{Call, Error, Result};
+use crate::sys::limits::raise_open_files;
 use crate::sys::lock::try_lock;
 use crate::sys::mount::{is_mount_root, mount_at};
 use crate::sys::path::{open_path, real_path};
@@ -64,7 +65,8 @@ pub fn mount(bundle: &Path, interrupt: &Interrupt) -> Result<()> {
     if is_mount_root(&rootfs)? {
         return Ok(());
     }
-    // 2. Its layers, its own two directories.
+    // 2. Its layers, each of which is open, its own two directories.
+    raise_open_files()?;
     let names = record.layers()?;
     let mut layers = Vec::with_capacity(names.len());
     for name in &names {
