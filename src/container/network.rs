@@ -70,7 +70,11 @@ impl Moved {
             runtime
                 .move_device(before.index, self.netns.as_fd(), index, &device.name)
                 .context(context)?;
-            for address in &addresses {
+            // From here on it can be put back.
+            let host = device.host.clone();
+            self.devices.push(MovedDevice { host, before, index, addresses });
+            let moved = self.devices.last().expect("it was just put there");
+            for address in &moved.addresses {
                 let mut address = address.clone();
                 if device.name != device.host {
                     // It begins with the old name; the kernel makes one from the new.
@@ -79,7 +83,6 @@ impl Moved {
                 container.add_address(index, &address).context(context)?;
             }
             container.set_up(index).context(context)?;
-            self.devices.push(MovedDevice { host: device.host.clone(), before, index, addresses });
         }
         Ok(())
     }

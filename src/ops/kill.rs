@@ -23,8 +23,11 @@ pub fn kill(global: &Global, id: &str, signal: &str, all: bool) -> Result<()> {
     let status = container.status()?;
     let allowed = check(Operation::Kill, status, id).map_err(Error::new);
     let shares_pids = !container.record.own_pid_namespace;
-    let group = container.record.cgroup.as_ref().filter(|cgroup| {
-        status != Status::Stopped || container.record.may_have_left() && cgroup::is_current(cgroup)
+    // What is being created may not have its cgroup yet, but somebody else.
+    let group = container.record.cgroup.as_ref().filter(|cgroup| match status {
+        Status::Creating => false,
+        Status::Stopped => container.record.may_have_left() && cgroup::is_current(cgroup),
+        _ => true,
     });
     let group = group.map(|cgroup| cgroup.directory.as_str());
     match (all, group) {
@@ -34,7 +37,7 @@ pub fn kill(global: &Global, id: &str, signal: &str, all: bool) -> Result<()> {
         }
         (true, Some(group)) => return cgroup::kill(group),
         // A container without processes has got the signal everywhere (runc).
-        (true, None) if allowed.is_err() => return Ok(()),
+        (true, None) if status == Status::Stopped => return Ok(()),
         // Its other processes outlive init, and nothing else ends them.
         (false, Some(group)) if signal == SIGKILL && shares_pids => {
             if allowed.is_ok() {

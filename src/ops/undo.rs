@@ -4,7 +4,7 @@
 use std::os::fd::{AsFd, OwnedFd};
 
 use super::create::Created;
-use super::delete::run_poststop;
+use super::delete::{LONGEST_END, run_poststop};
 use crate::container::cgroup;
 use crate::container::network::Moved;
 use crate::container::notify::Relay;
@@ -13,7 +13,7 @@ use crate::plan::Plan;
 use crate::plan::namespaces::PID;
 use crate::state::{Directory, Record};
 use crate::sync::Channel;
-use crate::sys::process::{Child, exit_status, pidfd_send_signal};
+use crate::sys::process::{Child, exit_status, pidfd_send_signal, wait_ended};
 
 /// A container that is being made.
 pub struct Undo {
@@ -110,7 +110,9 @@ impl Drop for Undo {
         }
         if let Some(init) = &self.init {
             pidfd_send_signal(init.pidfd.as_fd(), 9).ok();
-            exit_status(init.pidfd.as_fd()).ok();
+            if wait_ended(init.pidfd.as_fd(), LONGEST_END).unwrap_or(false) {
+                exit_status(init.pidfd.as_fd()).ok();
+            }
         }
         // Somebody may have deleted the container meanwhile, by force, and made another one.
         if directory.is_current().unwrap_or(false) {

@@ -30,6 +30,7 @@ table!(Root, Busybox;
     a_container_with_a_thousand_levels_of_cgroups_is_removed[Hull("runc 1.1.5 cannot")],
     a_cgroup_that_was_there_before_stays[Hull("runc 1.1.5 removes it")],
     a_cgroup_with_foreign_processes_is_refused[Hull("runc 1.1.5 joins it")],
+    a_cgroup_with_processes_below_it_is_refused[Hull("runc 1.1.5 looks at the cgroup alone")],
     a_frozen_cgroup_is_refused[Hull("runc 1.1.5 looks at its v1 freezer")],
     a_failed_create_leaves_no_cgroup,
     without_its_bus_systemd_cannot_make_a_scope[NoFile("/run/dbus/system_bus_socket"), Hull("it says it in other words")],
@@ -282,6 +283,22 @@ fn a_cgroup_with_foreign_processes_is_refused() {
     let bundle = bundle.set("/linux/cgroupsPath", path.as_str());
     let _ = bundle.try_create().refused().names("not empty");
     assert!(foreign.is_alive(), "the foreign process was killed");
+}
+
+// Its limits and device rules would be the second container's.
+fn a_cgroup_with_processes_below_it_is_refused() {
+    let bundle = Bundle::new();
+    let path = format!("/{}/occupied", bundle.id());
+    let below = unified().join(&path[1..]).join("below");
+    fs::create_dir_all(&below).expect("mkdir");
+    let foreign = Sleeper::new();
+    fs::write(below.join("cgroup.procs"), foreign.pid().to_string()).expect("move the process");
+    let bundle = bundle.set("/linux/cgroupsPath", path.as_str());
+    let _ = bundle.try_create().refused().names("not empty");
+    // Its twin.
+    drop(foreign);
+    let _ = bundle.run().ok();
+    fs::remove_dir(below).expect("rmdir");
 }
 
 fn a_frozen_cgroup_is_refused() {

@@ -29,6 +29,7 @@ table!(Root, Busybox;
     a_cgroup_that_stays_loses_the_rules[Hull("runc 1.1.5 removes it"), Program("bpftool")],
     a_cgroup_that_stays_gets_the_rules_of_the_next_container[Hull("runc 1.1.5 removes it")],
     a_create_that_is_refused_leaves_the_rules_of_who_is_in_the_cgroup,
+    a_delete_leaves_the_rules_of_the_next_container_in_the_cgroup[Hull("runc 1.1.5 removes the cgroup")],
     an_update_puts_other_rules_in_their_place[Hull("runc leaves devices out of an update"), Program("bpftool")],
     what_the_kernel_was_given_goes_with_the_container[Program("bpftool")],
     five_hundred_containers_one_after_another_leave_nothing[Program("bpftool")],
@@ -220,6 +221,22 @@ fn a_create_that_is_refused_leaves_the_rules_of_who_is_in_the_cgroup() {
         let _ = other.try_create().refused().names("not empty");
         container.start().ended();
         let said = bundle.read("said");
+        assert!(said.contains(expected), "{said}");
+    }
+}
+
+fn a_delete_leaves_the_rules_of_the_next_container_in_the_cgroup() {
+    for (rules, expected) in
+        [(json!([deny_all()]), "not permitted"), (json!([{"allow": true}]), "No such device")]
+    {
+        let (first, path) = in_a_cgroup_that_stays(json!([{"allow": true}]));
+        first.create().start().ended();
+        let second = with_rules(rules).script("mknod /dev/k c 240 77; (: < /dev/k) 2> /said");
+        let second = second.set("/linux/cgroupsPath", path.as_str());
+        let container = second.create();
+        let _ = first.operate(&["delete"]).ok();
+        container.start().ended();
+        let said = second.read("said");
         assert!(said.contains(expected), "{said}");
     }
 }

@@ -100,6 +100,10 @@ impl MemoryEvents {
         let Some(file) = Notifying::open(format!("{directory}/memory.events"))? else {
             return Ok(None);
         };
+        // Where there is no controller a container may have made a cgroup of this name.
+        if file.file.metadata().is_ok_and(|it| it.is_dir()) {
+            return Ok(None);
+        }
         let mut events = Self { file, kills: 0 };
         events.was_killed()?;
         Ok(Some(events))

@@ -52,13 +52,14 @@ pub(super) fn read(directory: impl AsFd, path: &str) -> nix::Result<String> {
     }
 }
 
-/// The same; `None` if the cgroup is gone, if it lacks the file, or if the file has nothing to say of
-/// this cgroup (EOPNOTSUPP: processes of a threaded one, pressure that the command line of the kernel
-/// has turned off).
+/// The same; `None` if the cgroup is gone, if it lacks the file, where a container may have made a
+/// cgroup of this name (EISDIR), or if the file has nothing to say of this cgroup (EOPNOTSUPP: processes
+/// of a threaded one, pressure that the command line of the kernel has turned off).
 pub(super) fn read_if_there(directory: impl AsFd, path: &str) -> nix::Result<Option<String>> {
     match read(directory, path) {
         Ok(text) => Ok(Some(text)),
-        Err(errno) if errno == Errno::EOPNOTSUPP || is_gone(errno) => Ok(None),
+        Err(Errno::EOPNOTSUPP | Errno::EISDIR) => Ok(None),
+        Err(errno) if is_gone(errno) => Ok(None),
         Err(errno) => Err(errno),
     }
 }

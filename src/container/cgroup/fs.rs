@@ -78,7 +78,15 @@ pub fn make(directory: &str) -> Result<Made> {
         match open_and_lock(directory, is_new) {
             // The container that was in it has removed it.
             Err(error) if error.errno().is_some_and(is_gone) => {}
-            other => return other,
+            Err(error) => {
+                // Without an errno: somebody has it, who will remove it.
+                if is_new && error.errno().is_some() {
+                    std::fs::remove_dir(directory).ok();
+                    remove_marked(parent).ok();
+                }
+                return Err(error);
+            }
+            made => return made,
         }
     }
     Err(Error::from_call(format!("mkdir({directory:?})"), Errno::ENOENT))
@@ -131,16 +139,22 @@ fn make_parent(directory: &str) -> Result<()> {
 /// runtime.md, "Create": a cgroup with processes in it, or a frozen one, is not fit.
 fn check_unused(cgroup: BorrowedFd<'_>, directory: &str) -> Result<()> {
     let text = |file: &str| read(cgroup, file).call(|| format!("read(\"{directory}/{file}\")"));
-    let count = text("cgroup.procs")?.lines().count();
-    if count > 0 {
+    // Of those below, too: a container may have moved all that it has (systemd does).
+    if !is_empty(&text("cgroup.events")?) {
+        let count = text("cgroup.procs")?.lines().count();
         return Err(Error::new(format!(
-            "container's cgroup is not empty: {count} process(es) found in {directory:?}"
+            "container's cgroup is not empty: {count} process(es) found in {directory:?}, or below"
         )));
     }
     if text("cgroup.freeze")?.starts_with('1') {
         return Err(Error::new(format!("container's cgroup unexpectedly frozen: {directory:?}")));
     }
     Ok(())
+}
+
+/// By cgroup.events.
+fn is_empty(events: &str) -> bool {
+    events.lines().any(|line| line == "populated 0")
 }
 
 /// Removes the directory of a container with all below, and those above that were made for it and are
@@ -156,12 +170,29 @@ pub fn remove(cgroup: &state::Cgroup, has_left: bool) -> Result<()> {
     } else {
         match open_path(directory, READ) {
             Err(error) if error.errno().is_some_and(is_gone) => {}
-            other => devices::detach(other?.as_fd())?,
+            other => detach_if_unused(other?.as_fd())?,
         }
     }
     match directory.rsplit_once('/') {
         Some((parent, _)) if cgroup.made => remove_marked(parent),
         _ => remove_marked(directory),
+    }
+}
+
+/// Who is in a cgroup that stays, of this container or of the next one, keeps the device rules; and who
+/// is being made in it.
+fn detach_if_unused(cgroup: BorrowedFd<'_>) -> Result<()> {
+    let lock = openat(cgroup, "cgroup.kill", OFlag::O_WRONLY | OFlag::O_CLOEXEC, Mode::empty());
+    match lock {
+        // Who may not open it has attached no rules either.
+        Err(errno) if is_gone(errno) || errno == Errno::EACCES => Ok(()),
+        lock => {
+            let lock = lock.call(|| "open(cgroup.kill)")?;
+            // First the lock: whoever has got it after this one looks at the cgroup later, too.
+            let is_free = try_lock(lock.as_fd())?;
+            let events = read(cgroup, "cgroup.events").call(|| "read(cgroup.events)")?;
+            if is_free && is_empty(&events) { devices::detach(cgroup) } else { Ok(()) }
+        }
     }
 }
 
