@@ -8,7 +8,7 @@ use crate::error::{Error, Result};
 const LONGEST: usize = 64 * 1024;
 /// The part of the header that all messages have: until and with the length of the fields.
 const FIXED: usize = 16;
-/// The byte order of this machine, and so of all whose messages the bus passes on.
+/// The byte order of this machine, in which the bus and systemd write.
 const ORDER: u8 = if cfg!(target_endian = "big") { b'B' } else { b'l' };
 
 /// What a message is ("Message Format").
@@ -85,29 +85,40 @@ fn field(code: u8, value: Value) -> Value {
 }
 
 impl Message {
-    /// Reads the first message, and says how many bytes it has. `None`: it is not whole yet.
+    /// Reads the first message, and says how many bytes it has, though they may not all be there.
+    /// `None`: it is not whole yet. Without a message: it is none that could be an answer to us. Anybody
+    /// may send us a signal, in the other byte order, of any length, of any types.
     ///
     /// # Errors
-    /// That it is no message, or longer than what we ask for can be.
-    pub fn read(bytes: &[u8]) -> Result<Option<(Self, usize)>> {
+    /// That it is no message: nobody knows where the next one would begin.
+    pub fn read(bytes: &[u8]) -> Result<Option<(Option<Self>, usize)>> {
         let Some(fixed) = bytes.get(..FIXED) else { return Ok(None) };
-        if (fixed[0], fixed[3]) != (ORDER, 1) {
-            return Err(Error::new(format!("D-Bus: no message of version 1: {:?}", &fixed[..4])));
-        }
+        let number: fn([u8; 4]) -> u32 = match (fixed[0], fixed[3]) {
+            (b'l', 1) => u32::from_le_bytes,
+            (b'B', 1) => u32::from_be_bytes,
+            _ => {
+                let message = format!("D-Bus: no message of version 1: {:?}", &fixed[..4]);
+                return Err(Error::new(message));
+            }
+        };
         let number = |at: usize| {
             let four = fixed[at..at + 4].try_into().expect("it is within the sixteen bytes");
-            u32::from_ne_bytes(four) as usize
+            number(four) as usize
         };
         let (body_length, fields_length) = (number(4), number(12));
-        if body_length > LONGEST || fields_length > LONGEST {
-            let sum = body_length + fields_length;
-            return Err(Error::new(format!("D-Bus: a message of {sum} bytes")));
-        }
         let start = (FIXED + fields_length).next_multiple_of(8);
         let end = start + body_length;
+        if fixed[0] != ORDER || end > LONGEST {
+            return Ok(Some((None, end)));
+        }
         let Some(whole) = bytes.get(..end) else { return Ok(None) };
+        let message = Self::read_whole(&whole[..FIXED + fields_length], &whole[start..]);
+        Ok(Some((message.ok(), end)))
+    }
+
+    fn read_whole(header: &[u8], body: &[u8]) -> Result<Self> {
         let mut message = Self {
-            kind: match fixed[1] {
+            kind: match header[1] {
                 2 => Kind::Return,
                 3 => Kind::Error,
                 _ => Kind::Signal,
@@ -117,9 +128,9 @@ impl Message {
             interface: String::new(),
             name: String::new(),
             signature: String::new(),
-            body: whole[start..].to_vec(),
+            body: body.to_vec(),
         };
-        let mut reader = Reader::new(&whole[..FIXED + fields_length]);
+        let mut reader = Reader::new(header);
         reader.values("yyyyuuu")?;
         while !reader.is_at_end() {
             reader.align(8);
@@ -134,7 +145,7 @@ impl Message {
                 _ => {}
             }
         }
-        Ok(Some((message, end)))
+        Ok(message)
     }
 
     /// The body.
@@ -213,6 +224,7 @@ mod tests {
         }
         bytes.extend(b"l");
         let (message, length) = Message::read(&bytes).unwrap().unwrap();
+        let message = message.unwrap();
         assert_eq!(length, whole);
         assert_eq!(message.kind, Kind::Signal);
         assert_eq!((message.interface.as_str(), message.name.as_str()), ("i.f", "Gone"));
@@ -224,10 +236,19 @@ mod tests {
 
     #[test]
     fn no_bytes_of_another_process_are_trusted() {
-        for (at, byte) in [(0, b'B'), (3, 2), (6, 0xff), (14, 0xff)] {
+        for (at, byte) in [(0, b'x'), (3, 2)] {
             let mut bytes = signal();
             bytes[at] = byte;
             assert!(Message::read(&bytes).is_err(), "{at}");
+        }
+        // In the other order, too long, with a field of a type that there is not: passed over.
+        let length = signal().len();
+        for (at, byte, longer) in [(0, b'B', None), (6, 1, Some(1 << 16)), (18, b'?', Some(0))] {
+            let mut bytes = signal();
+            bytes[at] = byte;
+            let (message, end) = Message::read(&bytes).unwrap().unwrap();
+            assert_eq!(message, None, "{at}");
+            assert!(longer.is_none_or(|longer| end == length + longer), "{at}: {end}");
         }
         // Whatever it says, it is read without a panic.
         let bytes = signal();
@@ -235,7 +256,7 @@ mod tests {
             for byte in [0, 1, 0x7f, 0xff] {
                 let mut wrong = bytes.clone();
                 wrong[at] = byte;
-                if let Ok(Some((message, _))) = Message::read(&wrong) {
+                if let Ok(Some((Some(message), _))) = Message::read(&wrong) {
                     message.body(&message.signature).ok();
                 }
             }

@@ -38,6 +38,8 @@ pub struct Connection {
     /// What is sent with the next call that waits.
     output: Vec<u8>,
     input: Vec<u8>,
+    /// How many bytes, from the first of `input` on, are of a message that was read.
+    used: usize,
     /// Lines of the handshake that the other side still owes.
     lines: u8,
     serial: u32,
@@ -58,6 +60,7 @@ impl Connection {
     /// # Errors
     /// Those of connect(2) to the last one; that there is no address.
     pub fn open(addresses: &[Address]) -> Result<Self> {
+        let until = Instant::now() + LONGEST;
         let mut result = Err(Error::new("no address of a unix socket"));
         for address in addresses {
             result = connect_to(address);
@@ -65,9 +68,8 @@ impl Connection {
                 break;
             }
         }
-        let until = Instant::now() + LONGEST;
-        let (output, input) = (HANDSHAKE.to_vec(), Vec::new());
-        let mut connection = Self { socket: result?, output, input, lines: 2, serial: 0, until };
+        let (socket, output, input) = (result?, HANDSHAKE.to_vec(), Vec::new());
+        let mut connection = Self { socket, output, input, used: 0, lines: 2, serial: 0, until };
         connection.queue(&bus("Hello", Vec::new()));
         Ok(connection)
     }
@@ -139,13 +141,21 @@ impl Connection {
 
     fn receive(&mut self) -> Result<Message> {
         loop {
+            let gone = self.used.min(self.input.len());
+            self.input.drain(..gone);
+            self.used -= gone;
             if self.lines > 0 {
                 if self.take_line()? {
                     continue;
                 }
-            } else if let Some((message, length)) = Message::read(&self.input)? {
-                self.input.drain(..length);
-                return Ok(message);
+            } else if self.used == 0
+                && let Some((message, length)) = Message::read(&self.input)?
+            {
+                self.used = length;
+                match message {
+                    Some(message) => return Ok(message),
+                    None => continue,
+                }
             }
             self.fill()?;
         }
@@ -172,15 +182,17 @@ impl Connection {
     /// Waits for more bytes, and takes those that are there.
     fn fill(&mut self) -> Result<()> {
         let rest = self.until.saturating_duration_since(Instant::now());
+        // Also while something comes all the time: it may not be for us.
+        if rest.is_zero() {
+            let seconds = LONGEST.as_secs();
+            return Err(Error::new(format!("D-Bus: no answer within {seconds} s")));
+        }
         let timeout = PollTimeout::try_from(rest).unwrap_or(PollTimeout::MAX);
         let mut fds = [PollFd::new(self.socket.as_fd(), PollFlags::POLLIN)];
         match poll(&mut fds, timeout) {
-            Ok(0) => {
-                let seconds = LONGEST.as_secs();
-                return Err(Error::new(format!("D-Bus: no answer within {seconds} s")));
-            }
+            // Nothing came: the time is over when it is looked at next.
+            Ok(0) | Err(Errno::EINTR) => return Ok(()),
             Ok(_) => {}
-            Err(Errno::EINTR) => return Ok(()),
             Err(errno) => return Err(Error::from_call("poll(D-Bus)", errno)),
         }
         let mut chunk = [0; 4096];
@@ -225,5 +237,47 @@ fn connect_to(address: &Address) -> Result<OwnedFd> {
             Err(Errno::EINTR) => {}
             other => return other.map(|()| socket).call(call),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write;
+    use std::os::unix::net::UnixStream;
+
+    use super::*;
+
+    /// Anybody on the system's bus may send us signals.
+    #[test]
+    fn what_others_send_is_passed_over() {
+        let (ours, bus) = UnixStream::pair().unwrap();
+        let mut connection = Connection {
+            socket: ours.into(),
+            output: Vec::new(),
+            input: Vec::new(),
+            used: 0,
+            lines: 2,
+            serial: 0,
+            until: Instant::now() + LONGEST,
+        };
+        let long = [&b"B\x04\0\x01\0\x01\0\0\0\0\0\x01\0\0\0\0"[..], &[0; 1 << 16]].concat();
+        let answer = b"l\x02\0\x01\0\0\0\0\x01\0\0\0\x08\0\0\0\x05\x01u\0\x01\0\0\0";
+        let sent = [&b"DATA\r\nOK 1\r\n"[..], &long, answer].concat();
+        std::thread::scope(|scope| {
+            scope.spawn(|| (&bus).write_all(&sent).unwrap());
+            let answer = connection.call(&super::bus("Hello", Vec::new())).unwrap();
+            assert!(matches!(answer, Answer::Return(message) if message.reply_to == 1));
+        });
+    }
+
+    #[test]
+    fn who_gets_no_answer_does_not_wait_for_ever() {
+        let (ours, _bus) = UnixStream::pair().unwrap();
+        let until = Instant::now();
+        let (socket, output, input) = (ours.into(), Vec::new(), Vec::new());
+        let mut connection =
+            Connection { socket, output, input, used: 0, lines: 2, serial: 0, until };
+        let answer = connection.call(&bus("Hello", Vec::new()));
+        assert!(answer.is_err_and(|error| error.to_string().ends_with("no answer within 30 s")));
     }
 }
