@@ -28,10 +28,13 @@ def mirror():
     sys.exit("integration: apt knows no Debian archive (apt-get update?)")
 
 
+def cache():
+    return os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")
+
+
 def directory(*packages):
     """The rootfs, with more packages; nobody writes to it, containers get an overlay."""
-    cache = os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")
-    made = "-".join([f"{cache}/hull-integration/{SUITE}-minbase", *packages, architecture()])
+    made = "-".join([f"{cache()}/hull-integration/{SUITE}-minbase", *packages, architecture()])
     if not os.path.isdir(made):
         print(f"integration: debootstrap {SUITE} into {made}", flush=True)
         building = f"{made}.{os.getpid()}"
