@@ -2,7 +2,7 @@
 //! pivot_root(2), mount_namespaces(7).
 
 use std::ffi::OsString;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::os::unix::ffi::OsStringExt;
 use std::path::{Path, PathBuf};
 
@@ -10,10 +10,10 @@ use nix::errno::Errno;
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
 
 use crate::error::{Call, Context, Result};
-use crate::plan::rootfs::Rootfs;
+use crate::plan::rootfs::{Place, Rootfs};
 use crate::sys::mount::{
-    MountAttr, attribute, change_root, clone_path, is_mount_root, mount_setattr, move_mount,
-    move_root, pivot_root, set_propagation,
+    MountAttr, attribute, change_root, clone_path, is_mount_root, mount_id, mount_setattr,
+    move_mount, move_root, pivot_root, set_propagation,
 };
 use crate::sys::path::{InRoot, open_directory};
 use crate::sys::proc::Procfs;
@@ -59,12 +59,58 @@ pub fn attach(rootfs: &Rootfs, opened: Option<OwnedFd>) -> Result<InRoot> {
     Ok(InRoot::new(tree))
 }
 
-/// Opens the rootfs as it is: what a container without mounts of its own gets.
+/// What a container without a mount namespace of its own gets, and before it joins one: the rootfs as
+/// it is, or a copy of its mount that [`cover`] will attach.
 ///
 /// # Errors
-/// Those of open(2).
-pub fn open(rootfs: &Rootfs) -> Result<InRoot> {
-    open_directory(&rootfs.path).map(InRoot::new)
+/// Those of open(2), open_tree(2) and mount_setattr(2).
+pub fn open(rootfs: &Rootfs) -> Result<Option<InRoot>> {
+    match rootfs.place {
+        Place::Own => Ok(None),
+        Place::Nowhere => open_directory(&rootfs.path).map(InRoot::new).map(Some),
+        Place::Beside => {
+            let tree = clone_path(&rootfs.path, true)?;
+            // What is mounted on it is seen in this namespace alone.
+            mount_setattr(tree.as_fd(), &MountAttr::propagation(PRIVATE), true)?;
+            Ok(Some(InRoot::new(tree)))
+        }
+    }
+}
+
+/// Mounts the rootfs over itself, in a namespace that others are in. [`uncover`] undoes it, and takes
+/// along what is mounted on it.
+///
+/// # Errors
+/// Those of open(2) and move_mount(2).
+pub fn cover(root: &InRoot, rootfs: &Rootfs) -> Result<()> {
+    if rootfs.place != Place::Beside {
+        return Ok(());
+    }
+    move_mount(root.as_fd(), open_directory(&rootfs.path)?.as_fd())
+}
+
+/// The mount of the runtime namespace that the rootfs is in.
+///
+/// # Errors
+/// Those of open(2) and statx(2).
+pub fn below(rootfs: &Rootfs) -> Result<u64> {
+    mount_id(open_directory(&rootfs.path)?)
+}
+
+/// Unmounts the rootfs, if it is another mount now than the one that it was in before.
+///
+/// # Errors
+/// Those of open(2), statx(2) and umount2(2).
+pub fn uncover(path: &str, before: u64) -> Result<()> {
+    let root = match open_directory(path) {
+        Err(error) if error.errno() == Some(Errno::ENOENT) => return Ok(()),
+        other => other?,
+    };
+    if !is_mount_root(&root)? || mount_id(&root)? == before {
+        return Ok(());
+    }
+    let magic = format!("/proc/self/fd/{}", root.as_raw_fd());
+    umount2(magic.as_str(), MntFlags::MNT_DETACH).call(|| format!("umount2({path:?}, MNT_DETACH)"))
 }
 
 fn mount_point_of(path: &str) -> Result<String> {
@@ -117,8 +163,8 @@ pub fn enter_root_of_init(root: OwnedFd) -> Result<()> {
 ///
 /// # Errors
 /// Those of pivot_root(2) and chroot(2).
-pub fn enter(root: &InRoot, rootfs: &Rootfs, has_own_mounts: bool) -> Result<()> {
-    if !has_own_mounts {
+pub fn enter(root: &InRoot, rootfs: &Rootfs) -> Result<()> {
+    if rootfs.place != Place::Own {
         nix::unistd::fchdir(root.as_fd()).call(|| "fchdir(rootfs)")?;
         return change_root();
     }

@@ -51,8 +51,9 @@ use crate::error::{Call, Context, Error, Result};
 use crate::host::Host;
 use crate::lifecycle::Status;
 use crate::log::Level;
-use crate::plan::namespaces::{NETWORK, USER};
+use crate::plan::namespaces::{MOUNT, NETWORK, USER};
 use crate::plan::process::{Process, set_env};
+use crate::plan::rootfs::Place;
 use crate::plan::{self, Plan, affinity};
 use crate::state::fifo;
 use crate::state::{Directory, NOTIFY, Record, Root};
@@ -145,6 +146,9 @@ pub fn build(global: &Global, options: &Options, given: Given, start: Start) -> 
     let directory = Root::make(&global.root)?.claim(id)?;
     let mut undo = Undo::new(directory, &plan, bundle.path);
     undo.record.cgroup = plan.cgroup.as_ref().and_then(cgroup::remember);
+    if plan.rootfs.place == Place::Beside && !plan.namespaces.is_own(MOUNT) {
+        undo.record.rootfs_below = Some(rootfs::below(&plan.rootfs)?);
+    }
     undo.directory().write(&undo.record)?;
     if plan.notify {
         undo.directory().make_notify()?;
@@ -325,8 +329,7 @@ impl Init {
                 .context(|| "config.json: /linux/memoryPolicy")?;
         }
         // Before a mount namespace is joined, in which the path may be something else.
-        let has_own_mounts = plan.namespaces.has_own_mounts();
-        let unmounted = if has_own_mounts { None } else { Some(rootfs::open(&plan.rootfs)?) };
+        let root = rootfs::open(&plan.rootfs)?;
         namespaces::join_and_make(&plan.namespaces, &joined, &procfs)?;
         if let Some(name) = &plan.keyring {
             process::join_session_keyring(name)?;
@@ -347,8 +350,8 @@ impl Init {
         }
 
         // 6. What the container sees.
-        let root = match unmounted {
-            Some(root) => root,
+        let root = match root {
+            Some(root) => rootfs::cover(&root, &plan.rootfs).map(|()| root)?,
             None => rootfs::attach(&plan.rootfs, opened.rootfs.take())?,
         };
         let read_only_at_last = mount::mount_all(&root, &plan.mounts, opened)?;
@@ -384,7 +387,7 @@ impl Init {
         masked::make_read_only(&root, &plan.rootfs.readonly_paths)?;
         masked::mask(&root, &plan.rootfs.masked)?;
         rootfs::finish(&root, &plan.rootfs, &read_only_at_last)?;
-        rootfs::enter(&root, &plan.rootfs, has_own_mounts)?;
+        rootfs::enter(&root, &plan.rootfs)?;
         rootfs::propagate(&root, &plan.rootfs)?;
         if let Some(persona) = plan.personality {
             process::set_personality(persona)?;

@@ -7,7 +7,7 @@ use nix::errno::Errno;
 use super::Global;
 use super::start::find;
 use crate::container::hooks::Surroundings;
-use crate::container::{cgroup, hooks};
+use crate::container::{cgroup, hooks, rootfs};
 use crate::error::{Error, Result};
 use crate::lifecycle::{Operation, Status, check};
 use crate::log::Level;
@@ -114,6 +114,9 @@ pub fn remove(global: &Global, container: &Container) -> Result<()> {
     }
     if let Some(cgroup) = &container.record.cgroup {
         cgroup::remove(cgroup, container.record.may_have_left())?;
+    }
+    if let Some(below) = container.record.rootfs_below {
+        rootfs::uncover(&container.record.rootfs, below)?;
     }
     container.directory.remove()?;
     // config.md, "Poststop": a warning, and the container is deleted all the same.

@@ -5,9 +5,9 @@ use std::os::fd::{AsFd, OwnedFd};
 
 use super::create::Created;
 use super::delete::{LONGEST_END, run_poststop};
-use crate::container::cgroup;
 use crate::container::network::Moved;
 use crate::container::notify::Relay;
+use crate::container::{cgroup, rootfs};
 use crate::error::Error;
 use crate::plan::Plan;
 use crate::plan::namespaces::PID;
@@ -118,6 +118,9 @@ impl Drop for Undo {
         if directory.is_current().unwrap_or(false) {
             if let Some(cgroup) = &self.record.cgroup {
                 cgroup::remove(cgroup, self.record.may_have_left()).ok();
+            }
+            if let Some(below) = self.record.rootfs_below {
+                rootfs::uncover(&self.record.rootfs, below).ok();
             }
             directory.remove().ok();
         }

@@ -171,7 +171,7 @@ pub fn plan(spec: Spec, request: &Request<'_>, host: &Host) -> Result<Plan> {
         spec.process.map(|process| process::plan(process, host, has_user, &mut problems));
     check_mount_label(linux.mount_label.as_deref(), host, &mut problems);
     let devices = devices::plan(&linux.devices, &mounts, &mut problems);
-    let rootfs = rootfs::plan(
+    let mut rootfs = rootfs::plan(
         spec.root.as_ref(),
         linux.rootfs_propagation.as_deref(),
         &linux.masked_paths,
@@ -180,7 +180,7 @@ pub fn plan(spec: Spec, request: &Request<'_>, host: &Host) -> Result<Plan> {
         host,
         &mut problems,
     );
-    mounts::check_namespace(&namespaces, &mounts, &rootfs, &mut problems);
+    mounts::choose_place(&namespaces, &mounts, &mut rootfs, &mut problems);
     // A container without mounts of its own cannot be shown the socket.
     let notify = request.notify.filter(|_| namespaces.has_own_mounts());
     if let Some(directory) = notify {

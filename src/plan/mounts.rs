@@ -4,8 +4,8 @@ use std::fmt;
 
 use super::Problems;
 use super::mount_options::{Effect, apply, effect};
-use super::namespaces::{self, Namespaces};
-use super::rootfs::Rootfs;
+use super::namespaces::{self, Namespaces, USER};
+use super::rootfs::{Place, Rootfs};
 use super::user::{self, User};
 use crate::spec::config;
 use crate::sys::mount::MountAttr;
@@ -320,7 +320,7 @@ fn plan_idmap(
         }
         _ => {
             word?;
-            if !question.namespaces.is_own(namespaces::USER) {
+            if !question.namespaces.is_own(USER) {
                 let message = "needs uidMappings and gidMappings, or a user namespace";
                 problems.add(format_args!("{pointer}/options"), message);
             }
@@ -354,11 +354,12 @@ fn split(data: &[(usize, String)]) -> Vec<(String, Option<String>)> {
     data.iter().map(pair).collect()
 }
 
-/// Mounts are made in a new mount namespace; one that is inherited or joined stays as it is.
-pub fn check_namespace(
+/// Where the mounts are made. A user namespace has no right to change a mount namespace that is not
+/// its own (mount_namespaces(7)).
+pub fn choose_place(
     namespaces: &Namespaces,
     mounts: &[Mount],
-    rootfs: &Rootfs,
+    rootfs: &mut Rootfs,
     problems: &mut Problems,
 ) {
     if namespaces.has_own_mounts() {
@@ -371,7 +372,9 @@ pub fn check_namespace(
         ("/linux/rootfsPropagation", rootfs.propagation.is_some()),
         ("/root/readonly", rootfs.readonly),
     ];
-    for (pointer, _) in needing.into_iter().filter(|(_, is_set)| *is_set) {
+    let mut needing = needing.into_iter().filter(|(_, is_set)| *is_set).peekable();
+    rootfs.place = if needing.peek().is_some() { Place::Beside } else { Place::Nowhere };
+    for (pointer, _) in needing.filter(|_| namespaces.is_own(USER)) {
         problems.add(pointer, "needs a new mount namespace in /linux/namespaces");
     }
 }

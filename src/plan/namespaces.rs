@@ -79,8 +79,8 @@ impl Namespaces {
         self.new & kind != 0 || self.joins.iter().any(|join| join.kind == kind)
     }
 
-    /// Whether mounts can be made for the container. In a namespace that is joined they would be made
-    /// for everybody in it, and a new root would be theirs too.
+    /// Whether mounts are made for the container alone. In a namespace that is inherited or joined they
+    /// are made for everybody in it, and a new root would be theirs too.
     #[must_use]
     pub fn has_own_mounts(&self) -> bool {
         self.new & MOUNT != 0

@@ -9,11 +9,25 @@ use super::{Problems, Request};
 use crate::host::Host;
 use crate::spec::config::Root;
 
+/// Where the container's mounts are made.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Place {
+    /// In a mount namespace of its own.
+    #[default]
+    Own,
+    /// On the rootfs, which is mounted over itself, in a mount namespace that others are in.
+    Beside,
+    /// Nowhere: there are none, and the mount namespace is not its own.
+    Nowhere,
+}
+
 /// The root of the container.
 #[derive(Debug, Default)]
 pub struct Rootfs {
     /// An absolute path of the runtime namespace; a directory and no symbolic link.
     pub path: String,
+    /// Where its mounts are made.
+    pub place: Place,
     /// Whether it is read-only inside.
     pub readonly: bool,
     /// MS_SHARED and its like, and whether for all below.
@@ -55,6 +69,7 @@ pub fn plan(
     });
     Rootfs {
         path: host.rootfs.clone().unwrap_or_default(),
+        place: Place::Own,
         readonly: root.readonly,
         propagation,
         pivot: request.pivot,
@@ -86,6 +101,9 @@ fn paths(pointer: &str, list: &[String], problems: &mut Problems) -> Vec<String>
 impl fmt::Display for Rootfs {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}", self.path)?;
+        if self.place == Place::Beside {
+            write!(f, " mounted over itself")?;
+        }
         if self.readonly {
             write!(f, " read-only")?;
         }

@@ -31,6 +31,9 @@ pub struct Record {
     pub bundle: String,
     /// The absolute path of the root filesystem.
     pub rootfs: String,
+    /// The mount that the rootfs was in before it was mounted over itself, where `delete` undoes that.
+    #[serde(default)]
+    pub rootfs_below: Option<u64>,
     /// RFC 3339.
     pub created: String,
     /// Those of the config.

@@ -335,13 +335,26 @@ pub fn change_root() -> Result<()> {
 /// # Errors
 /// Those of statx(2).
 pub fn is_mount_root(file: impl AsFd) -> Result<bool> {
+    Ok(statx(file)?.stx_attributes & libc::STATX_ATTR_MOUNT_ROOT as u64 != 0)
+}
+
+/// The number of the mount that the descriptor's file is in, as in /proc/self/mountinfo.
+///
+/// # Errors
+/// Those of statx(2).
+pub fn mount_id(file: impl AsFd) -> Result<u64> {
+    Ok(statx(file)?.stx_mnt_id)
+}
+
+fn statx(file: impl AsFd) -> Result<libc::statx> {
     // SAFETY: `statx` is plain data, for which all zero bytes are a value.
     let mut buffer: libc::statx = unsafe { std::mem::zeroed() };
     let (fd, at) = (file.as_fd().as_raw_fd(), &raw mut buffer);
     // SAFETY: an empty C string and a live buffer of the type that the call writes.
-    Errno::result(unsafe { libc::statx(fd, c"".as_ptr(), libc::AT_EMPTY_PATH, 0, at) })
-        .call(|| format!("statx({fd})"))?;
-    Ok(buffer.stx_attributes & libc::STATX_ATTR_MOUNT_ROOT as u64 != 0)
+    let result =
+        unsafe { libc::statx(fd, c"".as_ptr(), libc::AT_EMPTY_PATH, libc::STATX_MNT_ID, at) };
+    Errno::result(result).call(|| format!("statx({fd})"))?;
+    Ok(buffer)
 }
 
 /// The magic number of the filesystem that the descriptor's file is on (statfs(2)).

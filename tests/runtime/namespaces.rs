@@ -6,6 +6,7 @@ use std::process::{Child, Command, Stdio};
 
 use serde_json::json;
 
+use crate::bad_input::Host;
 use crate::bundle::Bundle;
 use crate::case::table;
 
@@ -14,7 +15,9 @@ table!(Root, Busybox;
     a_namespace_that_is_not_listed_is_the_runtimes,
     a_namespace_is_joined_by_its_path,
     a_pid_namespace_is_joined_by_its_path,
-    a_mount_namespace_is_joined_by_its_path,
+    a_mount_namespace_is_joined_by_its_path[Hull("runc 1.1.5 makes the new root everybody's")],
+    an_inherited_mount_namespace_is_as_before_when_the_container_is_gone[Hull("runc leaves its mounts")],
+    mounts_of_a_user_namespace_need_a_mount_namespace[Hull("runc tries")],
     a_cgroup_namespace_is_joined_by_its_path,
     a_namespace_bound_to_a_file_is_joined,
     a_path_of_another_type_is_refused,
@@ -165,24 +168,74 @@ fn a_pid_namespace_is_joined_by_its_path() {
     let _ = bundle.delete().ok();
 }
 
-/// In a namespace that others are in too, nothing is mounted.
+/// Nothing is mounted for it.
 pub fn without_mounts(bundle: Bundle) -> Bundle {
     let bundle = bundle.set("/mounts", json!([]));
     bundle.without("/linux/maskedPaths").without("/linux/readonlyPaths")
 }
 
 fn a_mount_namespace_is_joined_by_its_path() {
-    let holder = Holder::new(&["--mount"]);
-    let bundle = without_mounts(Bundle::new().join("mount", &holder.path("mnt")));
-    let output = bundle.try_create();
-    // The specification wants it; runc refuses to make a rootfs without a mount namespace of its own.
-    if output.code == 0 {
-        let pid =
-            bundle.state()["pid"].as_i64().and_then(|pid| i32::try_from(pid).ok()).expect("a pid");
-        assert_eq!(link(pid, "mnt"), holder.namespace("mnt"));
-    } else {
-        let _ = output.refused().names("/linux/namespaces");
+    for bundle in [Bundle::new(), without_mounts(Bundle::new())] {
+        let holder = Holder::new(&["--mount"]);
+        let bundle = bundle.join("mount", &holder.path("mnt"));
+        let container = bundle.create();
+        assert_eq!(link(container.pid, "mnt"), holder.namespace("mnt"));
+        container.start().ended();
     }
+}
+
+// "If a namespace type is not specified in the namespaces array, the container MUST inherit the runtime namespace of
+// that type." The mounts are there all the same, and go with the container.
+fn an_inherited_mount_namespace_is_as_before_when_the_container_is_gone() {
+    let inheriting = || Bundle::new().without_namespace("mount");
+    let own = link(rustix::process::getpid().as_raw_nonzero().get(), "mnt");
+    let is_mounted = |bundle: &Bundle| {
+        let mounts = fs::read_to_string("/proc/self/mountinfo").expect("read mountinfo");
+        mounts.contains(&format!(" {}/proc ", bundle.rootfs().display()))
+    };
+
+    let bundle = inheriting().args(&["sleep", "1000"]);
+    let before = Host::now(&bundle);
+    let container = bundle.create();
+    assert_eq!(link(container.pid, "mnt"), own);
+    assert!(is_mounted(&bundle));
+    container.start();
+    let exec = bundle.call(&["exec", bundle.id(), "ls", "/proc/1/comm", "/proc/acpi"]).finish();
+    assert_eq!(exec.ok().lines(), ["/proc/1/comm", "", "/proc/acpi:"], "what is masked is empty");
+    let _ = bundle.operate(&["delete", "--force"]).ok();
+    assert_eq!(Host::now(&bundle), before);
+
+    let _ = inheriting().args(&["true"]).run().ok();
+    for bundle in [inheriting().args(&["/is/missing"]), inheriting().set("/process/cwd", "/bin/sh")]
+    {
+        let before = Host::now(&bundle);
+        let _ = bundle.try_create().refused();
+        assert_eq!(Host::now(&bundle), before);
+    }
+
+    let killed = inheriting().args(&["sleep", "1000"]);
+    let (before, ready) = (Host::now(&killed), killed.fifo("ready"));
+    let hook = json!({"path": "/bin/sh",
+        "args": ["sh", "-c", format!("echo in > {}; exec sleep 1000", ready.path())]});
+    let killed = killed.set("/hooks/createContainer", json!([hook]));
+    let create = killed.call_with("create", &[]).begin();
+    assert_eq!(ready.line(), "in");
+    assert!(is_mounted(&killed));
+    create.signal(rustix::process::Signal::KILL);
+    let _ = create.finish().exits(1009);
+    let _ = killed.operate(&["delete", "--force"]).ok();
+    assert_eq!(Host::now(&killed), before);
+}
+
+// mount_namespaces(7): a user namespace has no right to change a mount namespace that is another one's.
+fn mounts_of_a_user_namespace_need_a_mount_namespace() {
+    let ids = json!([{"containerID": 0, "hostID": 100_000, "size": 65536}]);
+    let bundle = Bundle::new()
+        .without_namespace("mount")
+        .set("/linux/namespaces/-", json!({"type": "user"}))
+        .set("/linux/uidMappings", ids.clone())
+        .set("/linux/gidMappings", ids);
+    let _ = bundle.try_create().refused().names("/mounts");
 }
 
 fn a_cgroup_namespace_is_joined_by_its_path() {

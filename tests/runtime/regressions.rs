@@ -19,7 +19,7 @@ table!(Root, Busybox;
     a_container_outlives_the_create_whose_id_it_took_over[Hull("runc 1.1.5 leaves the init of the first")],
     a_notify_socket_without_a_mount_namespace_leaves_no_mount[Hull("runc 1.1.5 needs a /proc")],
     a_joined_mount_namespace_stays_as_it_was[Hull("runc 1.1.5 needs a /proc")],
-    mounts_in_a_joined_mount_namespace_are_refused[Hull("runc 1.1.5 mounts them")],
+    mounts_in_a_joined_mount_namespace_are_seen_there_alone[Hull("runc 1.1.5 mounts them")],
     a_reader_that_has_stopped_does_not_hide_the_end[Hull("runc 1.1.5 needs a controlling terminal")],
     an_ignored_sigchld_of_the_caller_changes_nothing[Program("python3")],
     a_program_is_executed_through_an_effective_capability,
@@ -138,17 +138,22 @@ fn a_joined_mount_namespace_stays_as_it_was() {
     assert_nothing_left(&bundle);
 }
 
-fn mounts_in_a_joined_mount_namespace_are_refused() {
+/// As many as the rootfs and what is on it; the root of those who are in it stays theirs.
+fn mounts_in_a_joined_mount_namespace_are_seen_there_alone() {
     let holder = Holder::new(&["--mount"]);
-    let joins = || without_mounts(Bundle::new()).join("mount", &holder.path("mnt"));
-    let bundle = joins().mount("tmpfs", "tmpfs", "/mnt", &[]);
-    let before = mounts_seen_by(holder.pid, &bundle);
-    let _ = bundle.try_create().refused().names("/mounts");
-    assert_eq!(mounts_seen_by(holder.pid, &bundle), before);
-    for pointer in ["/linux/maskedPaths", "/linux/readonlyPaths"] {
-        let _ = joins().set(pointer, json!(["/etc"])).try_create().refused().names(pointer);
-    }
-    let _ = joins().try_create().ok();
+    let bundle = Bundle::new().join("mount", &holder.path("mnt"));
+    let bundle = bundle.mount("tmpfs", "tmpfs", "/mnt", &[]).args(&["sleep", "1000"]);
+    let seen_by = |pid| (mounts_seen_by(pid, &bundle), fs::metadata(format!("/proc/{pid}/root/")));
+    let own = rustix::process::getpid().as_raw_nonzero().get();
+    let ((before, root), (before_here, _)) = (seen_by(holder.pid), seen_by(own));
+    bundle.create().start();
+    let ((seen, same), (here, _)) = (seen_by(holder.pid), seen_by(own));
+    assert_eq!(here, before_here);
+    assert!(seen.len() > before.len() + 5, "{seen:?}");
+    let (root, same) = (root.expect("stat"), same.expect("stat"));
+    assert_eq!((root.dev(), root.ino()), (same.dev(), same.ino()));
+    let _ = bundle.operate(&["delete", "--force"]).ok();
+    assert_nothing_left(&bundle);
 }
 
 fn a_reader_that_has_stopped_does_not_hide_the_end() {
