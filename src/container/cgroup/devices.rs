@@ -4,6 +4,7 @@
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use nix::errno::Errno;
+use nix::unistd::geteuid;
 
 use super::file::is_gone;
 use crate::error::Result;
@@ -20,30 +21,31 @@ const NAME: &str = "hull_devices";
 /// Loads the program of these rules; `None` if there is nothing to enforce.
 ///
 /// # Errors
-/// That this user namespace may not load it, unless nothing is asked for: the kernel lets nobody
-/// make or open a device file there that was not given.
+/// That it may not be loaded here, by an ordinary user or in a user namespace, unless nothing is asked
+/// for: the kernel lets no container of theirs make a device file, or open one that was not given.
 pub fn load(rules: &Rules) -> Result<Option<OwnedFd>> {
     if rules.allow_all() {
         return Ok(None);
     }
     match load_device_program(&program(rules), NAME) {
         Ok(program) => Ok(Some(program)),
-        Err(error) if error.errno() == Some(Errno::EPERM) && !is_initial_user_namespace() => {
+        Err(error) if error.errno() == Some(Errno::EPERM) && !is_root_of_host() => {
             if !rules.are_asked_for {
                 return Ok(None);
             }
             Err(error.context(
-                "device rules cannot be enforced in a user namespace: allow all devices, or none",
+                "device rules cannot be enforced in a user namespace, nor by an ordinary user: \
+                 allow all devices, or none",
             ))
         }
         Err(error) => Err(error),
     }
 }
 
-/// All ids are mapped, each to itself (user_namespaces(7)).
-fn is_initial_user_namespace() -> bool {
+/// In the initial user namespace all ids are mapped, each to itself (user_namespaces(7)).
+fn is_root_of_host() -> bool {
     let map = std::fs::read_to_string("/proc/self/uid_map").unwrap_or_default();
-    map.split_whitespace().eq(["0", "0", "4294967295"])
+    geteuid().is_root() && map.split_whitespace().eq(["0", "0", "4294967295"])
 }
 
 /// Attaches the program to a cgroup. In one that is not new may be ours, of a container that was
