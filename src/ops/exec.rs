@@ -36,7 +36,7 @@ use nix::sys::stat::{Mode, umask};
 use super::Global;
 use super::foreground::{Foreground, block_signals};
 use super::handover::{Sockets, write_pid_file};
-use super::inside::{clone_inside, set_oom_score};
+use super::inside::{Place, clone_inside, set_oom_score};
 use super::start::find;
 use crate::bundle;
 use crate::container::inherited::Inherited;
@@ -50,7 +50,7 @@ use crate::plan::affinity;
 use crate::plan::exec::{Changes, Exec, Wanted, plan};
 use crate::plan::namespaces::{PID, USER};
 use crate::spec::config::Spec;
-use crate::state::{Container, Record};
+use crate::state::{Cgroup, Container, Record};
 use crate::sync::{Channel, FromInit};
 use crate::sys::execve::end;
 use crate::sys::path::{InRoot, open_directory};
@@ -144,25 +144,31 @@ pub fn exec(global: &Global, options: &Options) -> Result<u8> {
     }
     // Only its owner may join a user namespace without privileges, and only after that the others.
     let by_helper = plan.joins_pid || !plan.is_privileged && plan.namespaces & USER != 0;
-    let clone = |cgroup: Option<&OwnedFd>| {
-        let cgroup = cgroup.map(AsFd::as_fd);
-        if by_helper {
+    let clone = |place: Place<'_>| {
+        if by_helper || matches!(place, Place::Scope(..)) {
             let pid = if plan.joins_pid { PID } else { 0 };
             let joins = [(init.as_fd(), plan.namespaces | pid)];
-            return clone_inside(&joins, 0, cgroup, || {
+            let joins = if by_helper { &joins[..] } else { &[] };
+            return clone_inside(joins, 0, place, || {
                 set_oom_score(Some(&plan.process), &procfs)?;
                 arguments::hide(&procfs)?;
                 // An ordinary user's is dumpable until here: the score was in a file of its own.
                 process::not_dumpable()
             });
         }
-        clone3(0, cgroup)
+        clone3(0, place.cgroup())
     };
-    let cloned = match (clone(cgroup.as_ref()), &cgroup) {
+    let own = container.record.cgroup.as_ref();
+    let cloned = match (clone(Place::of(cgroup.as_ref())), own.and_then(Cgroup::scope_of_user)) {
         // It is gone, or hands out controllers since, so that processes can only be below it
         // (cgroup-v2.rst, "No Internal Process Constraint"). A name below it was asked for, though.
-        (Err(error), Some(_)) if refuses_processes(&error) && options.cgroup.is_none() => {
-            clone(cgroup_of_init(&container)?.as_ref())
+        (Err(error), _)
+            if refuses_processes(&error) && cgroup.is_some() && options.cgroup.is_none() =>
+        {
+            clone(Place::of(cgroup_of_init(&container)?.as_ref()))
+        }
+        (Err(error), Some(scope)) if error.errno() == Some(Errno::EACCES) => {
+            clone(Place::Scope(scope, options.cgroup.as_deref().unwrap_or_default()))
         }
         (cloned, _) => cloned,
     };

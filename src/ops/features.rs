@@ -41,7 +41,7 @@ fn document() -> serde_json::Value {
             "namespaces": TYPES.map(|(word, _)| word),
             "capabilities": capabilities,
             "cgroup": {
-                "v1": false, "v2": true, "systemd": true, "systemdUser": false, "rdma": true,
+                "v1": false, "v2": true, "systemd": true, "systemdUser": true, "rdma": true,
             },
             "seccomp": {
                 "enabled": true,

@@ -4,6 +4,7 @@
 
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 
+use crate::container::cgroup::systemd;
 use crate::container::namespaces::{self, Joined};
 use crate::container::user;
 use crate::error::{Context, Error, Result};
@@ -11,32 +12,70 @@ use crate::plan::Plan;
 use crate::plan::namespaces::{Joiner, USER};
 use crate::plan::process::Process;
 use crate::plan::user::User;
+use crate::state::Scope;
 use crate::sync::failure;
 use crate::sys::proc::Procfs;
 use crate::sys::process::{Child, Cloned, clone_sibling, clone3, exit_status, not_dumpable, setns};
 use crate::sys::socket;
 
+/// The cgroup that a process is born in.
+#[derive(Clone, Copy)]
+pub enum Place<'a> {
+    /// That of who calls.
+    Here,
+    /// Another one (CLONE_INTO_CGROUP).
+    In(BorrowedFd<'a>),
+    /// A scope of a user's service manager, or a cgroup below it: the manager moves a helper there,
+    /// of which the process is born. The kernel lets no user come there himself from a cgroup that is
+    /// not below his manager's, such as that of his login (cgroup-v2.rst, "Delegation Containment").
+    Scope(&'a Scope, &'a str),
+}
+
+impl<'a> Place<'a> {
+    /// A cgroup that may not be there.
+    #[must_use]
+    pub fn of(cgroup: Option<&'a OwnedFd>) -> Self {
+        cgroup.map_or(Place::Here, |cgroup| Place::In(cgroup.as_fd()))
+    }
+
+    /// What clone3(2) is given.
+    #[must_use]
+    pub fn cgroup(self) -> Option<BorrowedFd<'a>> {
+        if let Place::In(cgroup) = self { Some(cgroup) } else { None }
+    }
+
+    /// For a helper that is not there yet.
+    ///
+    /// # Errors
+    /// What systemd says.
+    fn enter(self) -> Result<()> {
+        if let Place::Scope(scope, below) = self {
+            systemd::attach_self(scope, below)
+        } else {
+            Ok(())
+        }
+    }
+}
+
 /// Starts init in `new` namespaces, and in those of `joined` that it does not join itself.
 ///
 /// # Errors
-/// Those of clone3(2) and setns(2).
-pub fn clone_init(
-    new: u64,
-    joined: &[Joined],
-    cgroup: Option<BorrowedFd<'_>>,
-    plan: &Plan,
-) -> Result<Cloned> {
+/// Those of clone3(2) and setns(2); what systemd says.
+pub fn clone_init(new: u64, joined: &[Joined], place: Place<'_>, plan: &Plan) -> Result<Cloned> {
     let helped = joined.iter().filter(|joined| joined.by == Joiner::Helper);
     let helped: Vec<_> = helped.map(|joined| (joined.file.as_fd(), joined.kind)).collect();
     if !helped.is_empty() {
-        return clone_inside(&helped, new, cgroup, || {
+        return clone_inside(&helped, new, place, || {
             set_oom_score(plan.process.as_ref(), &Procfs::open()?)?;
             // Init could not write the file of its offsets: the kernel gives that to the host's root.
             if plan.namespaces.time_offsets.is_empty() { not_dumpable() } else { Ok(()) }
         });
     }
+    if let Place::Scope(..) = place {
+        return clone_inside(&[], new, place, || namespaces::enter(joined).map(drop));
+    }
     let own = namespaces::enter(joined)?;
-    let cloned = clone3(new, cgroup);
+    let cloned = clone3(new, place.cgroup());
     if !matches!(cloned, Ok(Cloned::Init)) {
         namespaces::leave(&own)?;
     }
@@ -59,19 +98,20 @@ pub fn set_oom_score(process: Option<&Process>, procfs: &Procfs) -> Result<()> {
 /// helper does what has to be done `outside`.
 ///
 /// # Errors
-/// Those of clone3(2) and setns(2).
+/// Those of clone3(2) and setns(2); what systemd says.
 pub fn clone_inside(
     joins: &[(BorrowedFd<'_>, u64)],
     new: u64,
-    cgroup: Option<BorrowedFd<'_>>,
+    place: Place<'_>,
     outside: impl FnOnce() -> Result<()>,
 ) -> Result<Cloned> {
     let (ours, its) = socket::pair()?;
     // In the cgroup already: from inside it may not be entered.
-    match clone3(0, cgroup)? {
+    match clone3(0, place.cgroup())? {
         Cloned::Init => {
             drop(ours);
-            let answer = outside().and_then(|()| join(joins)).and_then(|()| clone_sibling(new));
+            let inside = || outside().and_then(|()| join(joins)).and_then(|()| clone_sibling(new));
+            let answer = place.enter().and_then(|()| inside().context(|| "join the namespaces"));
             match answer {
                 Ok(Cloned::Init) => return Ok(Cloned::Init),
                 Ok(Cloned::Runtime(child)) => {
@@ -90,11 +130,12 @@ pub fn clone_inside(
             let text = String::from_utf8_lossy(&text);
             match (text.parse(), pidfd) {
                 (Ok(pid), Some(pidfd)) => Ok(Cloned::Runtime(Child { pid, pidfd })),
-                _ => Err(Error::new(text.strip_prefix('E').unwrap_or("the helper was ended"))),
+                _ => Err(Error::new(
+                    text.strip_prefix('E').unwrap_or("the helper that joins namespaces was ended"),
+                )),
             }
         }
     }
-    .context(|| "join the namespaces")
 }
 
 /// A user namespace with these ids, which lasts as long as it is open, and in which nobody is.

@@ -63,6 +63,14 @@ pub struct Cgroup {
     pub scope: Option<Scope>,
 }
 
+impl Cgroup {
+    /// The scope, if a user's service manager made it.
+    #[must_use]
+    pub fn scope_of_user(&self) -> Option<&Scope> {
+        self.scope.as_ref().filter(|scope| scope.user.is_some())
+    }
+}
+
 /// What `update` and `delete` have to know of a scope.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Scope {

@@ -10,6 +10,7 @@ use crate::call::{Output, host};
 use crate::case::table;
 use crate::cgroup::directory_of;
 use crate::sleeper::Sleeper;
+use crate::user::of_user;
 
 table!(Root, Busybox, File("/run/systemd/private"), File("/run/dbus/system_bus_socket"),
     Program("systemctl"), Hull("its units have other names");
@@ -27,6 +28,11 @@ table!(Root, Busybox, File("/run/systemd/private"), File("/run/dbus/system_bus_s
     delete_removes_cgroups_that_the_container_made,
     a_scope_that_got_the_name_later_is_left_alone,
     an_update_that_systemd_is_not_told_changes_nothing,
+    a_user_has_scopes_of_his_own_manager[File(BUS_OF_USER), Program("setpriv")],
+    a_user_has_them_from_a_cgroup_that_is_not_his_too[File(BUS_OF_USER), Program("setpriv")],
+    a_program_of_a_user_ends_with_its_exit_status[File(BUS_OF_USER), Program("setpriv")],
+    device_rules_of_a_user_are_refused[File(BUS_OF_USER), Program("setpriv")],
+    limits_of_a_user_survive_a_daemon_reload[File(BUS_OF_USER), Program("setpriv")],
     containers_one_after_another_leave_no_unit,
     containers_at_once_leave_no_unit,
 );
@@ -286,6 +292,79 @@ fn an_update_that_systemd_is_not_told_changes_nothing() {
     for (name, value) in FILES {
         assert_eq!(file(&container, name), value, "{name}");
     }
+}
+
+/// A user whom every host has; hack/check starts his service manager in its machine.
+const USER: &str = "65534";
+const BUS_OF_USER: &str = "/run/user/65534/bus";
+
+/// A command of this user.
+fn of_this_user<'a>(words: &[&'a str]) -> Vec<&'a str> {
+    let setpriv =
+        ["setpriv", "--reuid", USER, "--regid", USER, "--clear-groups", "--inh-caps=-all"];
+    [&setpriv, &["env", "XDG_RUNTIME_DIR=/run/user/65534"][..], words].concat()
+}
+
+/// A bundle of his, who calls the runtime by this command.
+fn bundle_of_user(through: &[&str]) -> Bundle {
+    of_user(USER.parse().expect("a number")).through(&of_this_user(through))
+}
+
+/// In a scope of his manager, as podman begins.
+const IN_SCOPE: [&str; 5] = ["systemd-run", "--user", "--scope", "--quiet", "--"];
+
+/// What his manager is asked.
+fn systemctl_of_user(words: &[&str]) -> String {
+    let systemctl = of_this_user(&["systemctl", "--user"]);
+    host(&[&systemctl[..], words].concat()).trim().to_owned()
+}
+
+fn a_user_has_scopes_of_his_own_manager() {
+    lives_in_a_scope(bundle_of_user(&IN_SCOPE));
+}
+
+// cgroup-v2.rst, "Delegation Containment": the cgroup of a login is none of the manager's.
+fn a_user_has_them_from_a_cgroup_that_is_not_his_too() {
+    lives_in_a_scope(bundle_of_user(&[]));
+}
+
+fn lives_in_a_scope(bundle: Bundle) {
+    let bundle = bundle.args(&["sleep", "1000"]);
+    let container = create(&bundle).start();
+    let unit = format!("hull-{}.scope", bundle.id());
+    let path = format!("user.slice/user-{USER}.slice/user@{USER}.service/user.slice/{unit}");
+    assert!(directory_of(container.pid).ends_with(path), "{:?}", directory_of(container.pid));
+    assert_eq!(file(&container, "cgroup.procs"), container.pid.to_string());
+    // The root of its cgroup namespace.
+    let _ = bundle.call(&["exec", bundle.id(), "cat", "/proc/self/cgroup"]).finish().prints("0::/");
+    let _ = bundle.kill("KILL").ok();
+    container.ended();
+    let _ = bundle.delete().ok();
+    let left = systemctl_of_user(&["list-units", "--all", "--no-legend", "--plain", &unit]);
+    assert_eq!(left, "");
+}
+
+fn a_program_of_a_user_ends_with_its_exit_status() {
+    let _ = run(&bundle_of_user(&[]).script("exit 7")).exits(7);
+}
+
+fn device_rules_of_a_user_are_refused() {
+    let rules = json!({ "devices": [{ "allow": false, "access": "rwm" }] });
+    let bundle = bundle_of_user(&[]).set("/linux/resources", rules);
+    let create = bundle.try_create_with(&["--systemd-cgroup"]).refused();
+    let _ = create.names("/linux/resources/devices").says("by an ordinary user");
+}
+
+fn limits_of_a_user_survive_a_daemon_reload() {
+    let limits = json!({ "memory": { "limit": 104_857_600 }, "pids": { "limit": 20 } });
+    let bundle = bundle_of_user(&IN_SCOPE).set("/linux/resources", limits);
+    let container = create(&bundle);
+    systemctl_of_user(&["daemon-reload"]);
+    assert_eq!(file(&container, "memory.max"), "104857600");
+    assert_eq!(file(&container, "pids.max"), "20");
+    let _ = bundle.operate(&["update", "--pids-limit", "30"]).ok();
+    systemctl_of_user(&["daemon-reload"]);
+    assert_eq!(file(&container, "pids.max"), "30");
 }
 
 /// How many: `HULL_TEST_CYCLES`, or a few.

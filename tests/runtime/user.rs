@@ -384,19 +384,24 @@ fn an_idmapped_mount_takes_the_ids_of_the_container() {
 const ORDINARY: u32 = 64_123;
 
 fn of_an_ordinary_user() -> Bundle {
-    let id = ORDINARY.to_string();
+    of_user(ORDINARY)
+}
+
+/// A bundle of a user, who calls the runtime too, with a user namespace that has his own ids.
+pub fn of_user(user: u32) -> Bundle {
+    let id = user.to_string();
     let bundle = Bundle::new().set("/linux/namespaces/-", json!({"type": "user"}));
     for path in [bundle.directory(), bundle.root(), bundle.rootfs(), bundle.beside("output")] {
         fs::set_permissions(&path, Permissions::from_mode(0o755)).expect("chmod");
-        chown(&path, Some(ORDINARY), Some(ORDINARY)).expect("chown");
+        chown(&path, Some(user), Some(user)).expect("chown");
     }
-    give(&bundle.rootfs(), ORDINARY);
+    give(&bundle.rootfs(), user);
     let arguments =
         ["setpriv", "--reuid", &id, "--regid", &id, "--clear-groups", "--inh-caps=-all"];
     bundle
         .through(&arguments)
-        .set("/linux/uidMappings", mapping(0, ORDINARY, 1))
-        .set("/linux/gidMappings", mapping(0, ORDINARY, 1))
+        .set("/linux/uidMappings", mapping(0, user, 1))
+        .set("/linux/gidMappings", mapping(0, user, 1))
         .edit(|config| {
             config["linux"].as_object_mut().expect("linux").remove("cgroupsPath");
             config["linux"].as_object_mut().expect("linux").remove("resources");

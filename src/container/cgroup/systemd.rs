@@ -7,6 +7,7 @@ use std::os::fd::{BorrowedFd, OwnedFd};
 use std::os::unix::fs::MetadataExt;
 
 use nix::sys::stat::fstat;
+use nix::unistd::getpid;
 
 use super::file::read;
 use super::fs::{READ, remove_own};
@@ -52,8 +53,7 @@ pub fn make(scope: &Scope, pid: i32, mount: &str) -> Result<(state::Cgroup, Owne
 
 fn start(scope: &Scope, pid: i32) -> Result<()> {
     let mut systemd = Systemd::connect(scope.user, &scope.unit)?;
-    let pid = u32::try_from(pid).expect("a pid is not negative");
-    let process = Property::new("PIDs", Value::Array("u".to_owned(), vec![Value::Uint32(pid)]));
+    let process = Property::new("PIDs", to_pids(pid));
     let mut properties: Vec<&Property> = scope.properties.iter().chain([&process]).collect();
     let mut is_retry = false;
     loop {
@@ -85,6 +85,21 @@ fn start(scope: &Scope, pid: i32) -> Result<()> {
 fn is_unknown(name: &str) -> bool {
     ["org.freedesktop.DBus.Error.PropertyReadOnly", "org.freedesktop.DBus.Error.InvalidArgs"]
         .contains(&name)
+}
+
+/// Has systemd move this process, which is none of the container's, into a scope or a cgroup `below` it.
+///
+/// # Errors
+/// What systemd says.
+pub fn attach_self(scope: &state::Scope, below: &str) -> Result<()> {
+    let doing = || format!("systemd: scope {:?}", scope.unit);
+    let mut systemd = Systemd::connect(scope.user, &scope.unit).context(doing)?;
+    let below = format!("/{}", below.trim_start_matches('/'));
+    let arguments = vec![Value::text(&scope.unit), Value::text(&below), to_pids(getpid().as_raw())];
+    match systemd.call("AttachProcessesToUnit", arguments).context(doing)? {
+        Answer::Return(_) => Ok(()),
+        Answer::Refused(_, error) => Err(error.context(doing())),
+    }
 }
 
 /// Tells systemd other values, so that it does not write the old ones again. They are gone when the
@@ -229,6 +244,11 @@ impl<'a> Systemd<'a> {
     fn reset_failed(&mut self) -> Result<()> {
         self.call("ResetFailedUnit", vec![Value::text(self.unit)]).map(drop)
     }
+}
+
+fn to_pids(pid: i32) -> Value {
+    let pid = u32::try_from(pid).expect("a pid is not negative");
+    Value::Array("u".to_owned(), vec![Value::Uint32(pid)])
 }
 
 fn to_value(properties: &[&Property]) -> Value {

@@ -2,12 +2,13 @@
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
+use nix::errno::Errno;
 use nix::unistd::{getpid, getppid, pause};
 
 use crate::container::cgroup::{self, membership, settings, systemd};
 use crate::container::namespaces::Joined;
 use crate::error::{Context, Result};
-use crate::ops::inside::clone_init;
+use crate::ops::inside::{Place, clone_init};
 use crate::ops::undo::Undo;
 use crate::plan::Plan;
 use crate::state;
@@ -23,6 +24,8 @@ pub struct Birthplace {
     _lock: Option<OwnedFd>,
     /// Around whom systemd made the scope, until init is there.
     placeholder: Option<Placeholder>,
+    /// The scope, if it is one of a user's service manager.
+    of_user: Option<state::Scope>,
 }
 
 impl AsFd for Birthplace {
@@ -46,9 +49,10 @@ pub fn make_cgroup(plan: &mut Plan, undo: &mut Undo) -> Result<Option<Birthplace
             of.directory.clone_from(&own.directory);
             // Not before: a scope whose creator is killed ends by itself, and until it is made, one
             // of this name is somebody else's.
+            let of_user = own.scope_of_user().cloned();
             undo.record.cgroup = Some(own);
             undo.directory().write(&undo.record)?;
-            Birthplace { directory, _lock: None, placeholder: Some(placeholder) }
+            Birthplace { directory, _lock: None, placeholder: Some(placeholder), of_user }
         }
         None => {
             let remembered = undo.record.cgroup.take();
@@ -61,7 +65,8 @@ pub fn make_cgroup(plan: &mut Plan, undo: &mut Undo) -> Result<Option<Birthplace
             if remembered.is_none_or(|it| it.made != made.is_new) {
                 undo.directory().write(&undo.record)?;
             }
-            Birthplace { directory: made.directory, _lock: Some(made.lock), placeholder: None }
+            let (directory, _lock) = (made.directory, Some(made.lock));
+            Birthplace { directory, _lock, placeholder: None, of_user: None }
         }
     };
     cgroup::set_up(birthplace.as_fd(), of, &plan.resources)?;
@@ -78,8 +83,9 @@ pub fn clone_into(
     birthplace: Option<&mut Birthplace>,
     plan: &Plan,
 ) -> Result<Cloned> {
-    let Some(birthplace) = birthplace else { return clone_init(flags, joined, None, plan) };
-    let cloned = clone_into_open(flags, joined, birthplace.directory.as_fd(), plan)?;
+    let clone = |place: Place<'_>| clone_init(flags, joined, place, plan);
+    let Some(birthplace) = birthplace else { return clone(Place::Here) };
+    let cloned = clone_into_open(clone, birthplace, plan)?;
     match (&cloned, birthplace.placeholder.take()) {
         // Now there is init in the scope.
         (Cloned::Runtime(_), placeholder) => drop(placeholder),
@@ -90,26 +96,29 @@ pub fn clone_into(
 }
 
 fn clone_into_open(
-    flags: u64,
-    joined: &[Joined],
-    cgroup: BorrowedFd<'_>,
+    clone: impl Fn(Place<'_>) -> Result<Cloned>,
+    birthplace: &Birthplace,
     plan: &Plan,
 ) -> Result<Cloned> {
     let of = plan.cgroup.as_ref().expect("what was made was planned");
-    match clone_init(flags, joined, Some(cgroup), plan) {
-        Err(error) if membership::is_refused(&error) => {
+    let cgroup = birthplace.as_fd();
+    match (clone(Place::In(cgroup)), &birthplace.of_user) {
+        (Err(error), Some(scope)) if error.errno() == Some(Errno::EACCES) => {
+            clone(Place::Scope(scope, ""))
+        }
+        (Err(error), _) if membership::is_refused(&error) => {
             if membership::make_threaded(cgroup, of, &plan.resources)? {
-                return clone_init(flags, joined, Some(cgroup), plan);
+                return clone(Place::In(cgroup));
             }
             let stay = membership::Stay::begin(cgroup, of).map_err(|_| error)?;
-            let cloned = clone_init(flags, joined, None, plan);
+            let cloned = clone(Place::Here);
             // Also when there is no init: undoing ends all that is in the cgroup.
             if !matches!(cloned, Ok(Cloned::Init)) {
                 stay.end()?;
             }
             cloned
         }
-        other => other,
+        (cloned, _) => cloned,
     }
 }
 
