@@ -6,8 +6,9 @@ use std::fmt;
 use nix::sys::stat::SFlag;
 
 use super::Problems;
-use super::mounts::{Mount, Source, normalize};
+use super::mounts::{Mount, Source};
 use crate::spec::config;
+use crate::spec::path::normalize;
 
 /// What /dev holds, beside what is mounted there.
 #[derive(Debug, Default)]

@@ -8,6 +8,7 @@ use super::namespaces::{self, Namespaces, USER};
 use super::rootfs::{Place, Rootfs};
 use super::user::{self, User};
 use crate::spec::config;
+use crate::spec::path::normalize;
 use crate::sys::mount::MountAttr;
 use crate::sys::mount::attribute::{NODEV, NOEXEC, NOSUID, RDONLY};
 
@@ -191,20 +192,6 @@ fn plan_destination(pointer: &str, text: &str, problems: &mut Problems) -> Optio
         return None;
     }
     Some(destination)
-}
-
-/// The same path, absolute, without empty names, "." and "..".
-#[must_use]
-pub fn normalize(path: &str) -> String {
-    let mut names = Vec::new();
-    for name in path.split('/').filter(|name| !name.is_empty() && *name != ".") {
-        if name == ".." {
-            names.pop();
-        } else {
-            names.push(name);
-        }
-    }
-    format!("/{}", names.join("/"))
 }
 
 fn read_options(pointer: &str, words: &[String], problems: &mut Problems) -> Options {

@@ -4,10 +4,10 @@
 use std::fmt;
 
 use super::mount_options::propagation;
-use super::mounts::normalize;
 use super::{Problems, Request};
 use crate::host::Host;
 use crate::spec::config::Root;
+use crate::spec::path::normalize;
 
 /// Where the container's mounts are made.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

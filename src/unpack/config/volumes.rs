@@ -8,6 +8,7 @@ use serde_json::Value;
 
 use crate::error::{Error, Result};
 use crate::spec::defaults::mount;
+use crate::spec::path::normalize;
 
 /// Where a volume of an image would hide what isolates the container: a label or a sysctl written to
 /// a made-up procfs sets nothing (CVE-2019-16884).
@@ -21,7 +22,7 @@ pub fn volumes(paths: &[String]) -> Result<Vec<Value>> {
     let mut destinations = BTreeSet::new();
     for path in paths {
         let wrong = |why: &str| Error::new(format!("/config/Volumes: {path:?} {why}"));
-        let clean = clean(path);
+        let clean = normalize(path);
         let below = |place: &str| {
             clean.strip_prefix(place).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
         };
@@ -40,19 +41,6 @@ pub fn volumes(paths: &[String]) -> Result<Vec<Value>> {
     Ok(destinations.iter().map(|path| mount(path, "tmpfs", "tmpfs", &options)).collect())
 }
 
-/// An absolute path without `.`, `..` and double slashes; the root has no parent (CVE-2022-23648).
-pub fn clean(path: &str) -> String {
-    let mut names = Vec::new();
-    for name in path.split('/') {
-        match name {
-            "" | "." => {}
-            ".." => drop(names.pop()),
-            name => names.push(name),
-        }
-    }
-    format!("/{}", names.join("/"))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -61,20 +49,6 @@ mod tests {
         let paths: Vec<String> = paths.iter().map(|path| (*path).to_owned()).collect();
         let text = |mount: &Value| mount["destination"].as_str().unwrap().to_owned();
         volumes(&paths).map(|mounts| mounts.iter().map(text).collect())
-    }
-
-    #[test]
-    fn a_path_is_cleaned() {
-        for (path, expected) in [
-            ("/data", "/data"),
-            ("data/", "/data"),
-            ("//a/./b//", "/a/b"),
-            ("/a/../../b", "/b"),
-            ("..", "/"),
-            ("", "/"),
-        ] {
-            assert_eq!(clean(path), expected, "{path:?}");
-        }
     }
 
     #[test]
