@@ -95,7 +95,8 @@ pub fn document(
         mappings.is_none_or(|(_, gids)| gids.iter().any(|range| range.contains(TTY)));
     // Before the default mounts: a symbolic link of the image may lead a volume to /proc, and then
     // the procfs comes on top.
-    let mut mounts = volumes::volumes(&image.config.volumes)?;
+    let (mut mounts, left_out) = volumes::volumes(&image.config.volumes)?;
+    remarks.extend(left_out);
     mounts.extend(defaults::mounts(!without_privileges, has_tty_group));
 
     let document = json!({
