@@ -1,6 +1,7 @@
 //! A root directory that is empty at the start of each run, with a file beside it that must not change.
 
 use std::fs;
+use std::os::unix::fs::MetadataExt;
 use std::path::PathBuf;
 
 use hull::unpack::extract::{Extractor, Limits, Options, Whiteouts};
@@ -22,7 +23,7 @@ impl Scratch {
     pub fn extractor(&self, name: &str, whiteouts: Whiteouts) -> Extractor {
         let root = self.0.join(name);
         fs::create_dir(&root).expect("create a root");
-        let owners = Owners::own(own("self", "uid"), own("self", "gid"));
+        let owners = own();
         let root = fs::File::open(&root).expect("open a root").into();
         Extractor::new(root, Options { owners, whiteouts, limits: LIMITS }).expect("a root")
     }
@@ -39,11 +40,10 @@ impl Scratch {
     }
 }
 
-/// Whoever owns /proc/self: this process.
-fn own(process: &str, id: &str) -> u32 {
-    use std::os::unix::fs::MetadataExt;
-    let stat = fs::metadata(format!("/proc/{process}")).expect("procfs");
-    if id == "uid" { stat.uid() } else { stat.gid() }
+/// All files become those of whoever owns /proc/self: this process.
+fn own() -> Owners {
+    let stat = fs::metadata("/proc/self").expect("procfs");
+    Owners::own(stat.uid(), stat.gid())
 }
 
 /// Trees may be deeper than paths are long.

@@ -1,5 +1,5 @@
 //! Layers of few names and many whiteouts, in both forms. Each entry is two bytes: kind and names. What
-//! is refused in the one form is refused in the other.
+//! one tree can hold, the layers of an overlay can.
 #![no_main]
 
 mod scratch;
@@ -15,7 +15,7 @@ fuzz_target!(|bytes: &[u8]| {
     let scratch = scratch::Scratch::new();
     let mut one = scratch.extractor("one", Whiteouts::Apply);
     let applied = layers.iter().try_for_each(|layer| one.layer(&mut layer.as_slice())).is_ok();
-    let mut made = 0;
+    let (mut made, mut overlaid) = (0, true);
     for (number, layer) in layers.iter().enumerate() {
         let open = |number: usize| -> OwnedFd {
             File::open(scratch.root(&number.to_string())).expect("open a layer").into()
@@ -24,13 +24,13 @@ fuzz_target!(|bytes: &[u8]| {
         let whiteouts = Whiteouts::Overlay { prefix: Prefix::User, lowers };
         let mut extractor = scratch.extractor(&number.to_string(), whiteouts);
         made += 1;
-        if extractor.layer(&mut layer.as_slice()).is_err() {
+        overlaid = extractor.layer(&mut layer.as_slice()).is_ok();
+        if !overlaid {
             break;
         }
         extractor.finish().expect("directories get their times");
     }
-    // An overlay of an image that one tree can hold can be made.
-    assert!(!applied || made == layers.len());
+    assert!(!applied || overlaid);
     scratch.check(made + 1);
 });
 
@@ -38,7 +38,8 @@ const NAMES: [&str; 8] = ["a", "b", "a/a", "a/b", "b/a", "b/b", "a/a/a", "a/b/a"
 
 fn layer(bytes: &[u8]) -> Vec<u8> {
     let mut tar = Vec::new();
-    for pair in bytes.chunks_exact(2) {
+    // So few that it is never the limits that refuse them.
+    for pair in bytes.chunks_exact(2).take(100) {
         let name = NAMES[usize::from(pair[1] & 7)];
         let other = NAMES[usize::from(pair[1] >> 3 & 7)];
         let (directory, last) = name.rsplit_once('/').unwrap_or((".", name));
