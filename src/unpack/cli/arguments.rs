@@ -70,14 +70,18 @@ pub fn unpack() -> Parser {
                 .conflicts_with_all(["uid-map", "gid-map"]),
         )
         .arg(
-            value("max-entries", "N", "Refuse more entries of a layer's tar")
+            value("max-entries", "N", "Refuse more entries of tar, of all layers together")
                 .default_value(MAX_ENTRIES)
                 .value_parser(clap::value_parser!(u64)),
         )
         .arg(
-            value("max-size", "BYTES", "Refuse more bytes; K, M, G, T for powers of 1024")
-                .default_value(MAX_SIZE)
-                .value_parser(bytes),
+            value(
+                "max-size",
+                "BYTES",
+                "Refuse more bytes of tar, of all layers together; K, M, G, T: powers of 1024",
+            )
+            .default_value(MAX_SIZE)
+            .value_parser(bytes),
         )
         .arg(super::no_sandbox())
         .arg(flag("sync", "Write all to disk before the bundle appears"))

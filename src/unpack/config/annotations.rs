@@ -12,8 +12,8 @@ use crate::unpack::image::document::ImageConfig;
 const ORDERS: [&str; 13] = [
     // Any property of the container's systemd unit.
     "org.systemd.property.",
-    // A configuration file of the host for checkpoints.
-    "org.criu.config",
+    // A configuration file of the host for checkpoints, and whatever else crun may read.
+    "org.criu.",
     // Hooks, seccomp and the cgroup, by crun.
     "run.oci.",
     // The handler of the container, by crun.
@@ -120,6 +120,7 @@ mod tests {
             "run.oci.delegate-cgroup",
             "org.systemd.property.ExecStopPost",
             "org.criu.config",
+            "org.criu.other",
             "io.katacontainers.config.hypervisor.path",
             "com.github.containers.virtcontainers.config.hypervisor.path",
             "dev.gvisor.spec.mount.a.source",

@@ -130,7 +130,10 @@ fn process(
     for arg in &args {
         text("the program's arguments", arg)?;
     }
-    let cwd = wishes.cwd.as_deref().unwrap_or(&execution.working_dir);
+    let (place, cwd) = match &wishes.cwd {
+        Some(cwd) => ("--cwd", cwd),
+        None => ("/config/WorkingDir", &execution.working_dir),
+    };
     // config.md of the runtime: "This value MUST be an absolute path."
     let cwd = if cwd.starts_with('/') { cwd.to_owned() } else { format!("/{cwd}") };
     let mut user = json!({ "uid": account.uid, "gid": account.gid });
@@ -142,7 +145,7 @@ fn process(
         "user": user,
         "args": args,
         "env": environment(&execution.env, wishes)?,
-        "cwd": text("/config/WorkingDir", &cwd)?,
+        "cwd": text(place, &cwd)?,
         "capabilities": {
             "bounding": CAPABILITIES, "effective": CAPABILITIES, "permitted": CAPABILITIES,
         },
@@ -287,6 +290,10 @@ mod tests {
             let wishes = Wishes { env: vec![env.to_owned()], ..Wishes::default() };
             assert!(refused("{}", &wishes), "{env:?}");
         }
+        let wishes = Wishes { cwd: Some("/\0".to_owned()), ..Wishes::default() };
+        let (account, owners) = (Account::default(), Owners::default());
+        let error = document(&image("{}"), &wishes, &account, &owners).unwrap_err().to_string();
+        assert!(error.starts_with("--cwd: "), "{error}");
         assert!(!refused("{}", &Wishes::default()));
     }
 
