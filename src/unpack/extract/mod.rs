@@ -12,7 +12,7 @@ pub(super) mod header;
 mod link;
 pub(super) mod lowers;
 mod metadata;
-mod name;
+pub(super) mod name;
 mod pax;
 pub(super) mod removal;
 mod sparse;

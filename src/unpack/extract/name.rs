@@ -35,19 +35,31 @@ pub fn clean(name: &[u8]) -> Result<Vec<u8>> {
     if name.len() > LONGEST {
         return Err(Error::new(format!("a name of {} bytes, of {LONGEST} at most", name.len())));
     }
+    if name.contains(&0) {
+        return Err(Error::new("a NUL in a name"));
+    }
     let mut clean = Vec::with_capacity(name.len());
-    for part in name.split(|byte| *byte == b'/') {
+    if walk(&mut clean, name) {
+        Ok(clean)
+    } else {
+        Err(Error::new("a name that leads above the root"))
+    }
+}
+
+/// Goes on from a clean name by a path. Whether it never led above the root, where it stays.
+pub fn walk(clean: &mut Vec<u8>, path: &[u8]) -> bool {
+    let mut is_inside = true;
+    for part in path.split(|byte| *byte == b'/') {
         match part {
             b"" | b"." => {}
-            b".." if clean.is_empty() => {
-                return Err(Error::new("a name that leads above the root"));
+            b".." => {
+                is_inside &= !clean.is_empty();
+                clean.truncate(split(clean).0.len());
             }
-            b".." => clean.truncate(split(&clean).0.len()),
-            _ if part.contains(&0) => return Err(Error::new("a NUL in a name")),
-            _ => push(&mut clean, part),
+            _ => push(clean, part),
         }
     }
-    Ok(clean)
+    is_inside
 }
 
 /// The directory and the name in it.

@@ -11,6 +11,7 @@ use super::compression::Compression;
 use crate::error::{Call, Context, Error, Result};
 use crate::unpack::extract::described::{Described, Meant};
 use crate::unpack::extract::header::{BLOCK, Header};
+use crate::unpack::extract::name;
 
 /// Of an archive of images: a blob is one entry, so that this is a thousand images.
 const MAX_ENTRIES: usize = 200_000;
@@ -116,7 +117,7 @@ impl Archive {
             b'0' | 0 | b'7' if !is_sparse => Entry::File { start, size },
             // From the archive's root (pax, "linkname"), from the link's directory.
             b'1' => Entry::Link(normal(&meant.link, b"")),
-            b'2' => Entry::Link(normal(&meant.link, parent(&name))),
+            b'2' => Entry::Link(normal(&meant.link, name::split(&name).0)),
             b'5' => return Ok(()),
             _ => Entry::Other,
         };
@@ -148,21 +149,10 @@ impl Archive {
 }
 
 /// A name from the archive's root: no `.`, no `..`, no slash twice. What would lead out stays in.
-fn normal(name: &[u8], directory: &[u8]) -> Vec<u8> {
-    let mut parts: Vec<&[u8]> = Vec::new();
-    let directory = if name.starts_with(b"/") { b"" } else { directory };
-    for part in directory.split(|byte| *byte == b'/').chain(name.split(|byte| *byte == b'/')) {
-        match part {
-            b"" | b"." => {}
-            b".." => drop(parts.pop()),
-            part => parts.push(part),
-        }
-    }
-    parts.join(&b'/')
-}
-
-fn parent(name: &[u8]) -> &[u8] {
-    name.iter().rposition(|byte| *byte == b'/').map_or(b"", |slash| &name[..slash])
+fn normal(path: &[u8], directory: &[u8]) -> Vec<u8> {
+    let mut clean = if path.starts_with(b"/") { Vec::new() } else { directory.to_vec() };
+    name::walk(&mut clean, path);
+    clean
 }
 
 /// `docker save | gzip` is common, and cannot be read in any order.
