@@ -3,10 +3,9 @@
 //! to the kernel, but a descriptor, found by openat2(2) with RESOLVE_IN_ROOT or by single steps
 //! that follow nothing (CVE-2021-30465, CVE-2024-45310).
 
-use std::collections::VecDeque;
 use std::ffi::{CStr, OsString};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
-use std::os::unix::ffi::OsStrExt;
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
 
 use nix::NixPath;
 use nix::errno::Errno;
@@ -18,7 +17,7 @@ use crate::error::{Call, Error, Result};
 /// openat2(2) answers EAGAIN when a rename anywhere raced a ".."; nothing escaped then.
 const ATTEMPTS: usize = 128;
 /// As many symbolic links as the kernel itself follows (path_resolution(7)).
-const MAX_LINKS: usize = 40;
+pub const MAX_LINKS: usize = 40;
 
 const DIRECTORY: OFlag = OFlag::O_PATH.union(OFlag::O_DIRECTORY).union(OFlag::O_CLOEXEC);
 const STEP: OFlag = OFlag::O_PATH.union(OFlag::O_NOFOLLOW).union(OFlag::O_CLOEXEC);
@@ -103,13 +102,11 @@ impl InRoot {
     }
 
     fn make_by_steps(&self, path: &str, leaf: Leaf) -> Result<OwnedFd> {
-        let mut rest = VecDeque::new();
-        prepend(&mut rest, path.as_bytes());
+        let mut rest = Rest::of(path.as_bytes());
         // The way from the root to here, so that ".." is a step back on it and never the kernel's,
         // which would follow a directory that was moved out of the root.
         let mut way: Vec<OwnedFd> = Vec::new();
-        let mut links = 0;
-        while let Some(name) = rest.pop_front() {
+        while let Some(name) = rest.pop().map(OsString::from_vec) {
             if name == ".." {
                 way.pop();
                 continue;
@@ -123,16 +120,11 @@ impl InRoot {
                 way.push(next);
                 continue;
             }
-            links += 1;
-            if links > MAX_LINKS {
-                return Err(Error::from_call(format!("make {path:?}"), Errno::ELOOP));
-            }
             refuse_magic_link(here, &name)?;
             let target = readlinkat(&next, "").call(|| format!("readlinkat({name:?})"))?;
-            if target.as_bytes().starts_with(b"/") {
+            if rest.follow(target.as_bytes()).call(|| format!("make {path:?}"))? {
                 way.clear();
             }
-            prepend(&mut rest, target.as_bytes());
         }
         match way.pop() {
             Some(fd) => Ok(fd),
@@ -141,11 +133,52 @@ impl InRoot {
     }
 }
 
-/// Puts the names of `path` before what is left to walk.
-fn prepend(rest: &mut VecDeque<OsString>, path: &[u8]) {
-    let names = path.split(|byte| *byte == b'/').filter(|name| !name.is_empty() && *name != b".");
-    for name in names.rev() {
-        rest.push_front(std::ffi::OsStr::from_bytes(name).to_owned());
+/// What is left to walk of a path whose symbolic links are followed by hand, one name after the other.
+#[derive(Debug)]
+pub struct Rest {
+    /// The next one is the last.
+    names: Vec<Vec<u8>>,
+    /// How many links were followed.
+    links: usize,
+}
+
+impl Rest {
+    /// All of a path.
+    #[must_use]
+    pub fn of(path: &[u8]) -> Self {
+        let mut rest = Self { names: Vec::new(), links: 0 };
+        rest.prepend(path);
+        rest
+    }
+
+    /// The next name: never empty, never `.`; `..` is for the caller to take.
+    pub fn pop(&mut self) -> Option<Vec<u8>> {
+        self.names.pop()
+    }
+
+    /// Whether the name that was taken is the last one.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.names.is_empty()
+    }
+
+    /// The name that was taken is a symbolic link, and what it says comes before what is left. Whether
+    /// it begins at the root.
+    ///
+    /// # Errors
+    /// ELOOP after [`MAX_LINKS`] of them.
+    pub fn follow(&mut self, target: &[u8]) -> nix::Result<bool> {
+        self.links += 1;
+        if self.links > MAX_LINKS {
+            return Err(Errno::ELOOP);
+        }
+        self.prepend(target);
+        Ok(target.starts_with(b"/"))
+    }
+
+    fn prepend(&mut self, path: &[u8]) {
+        let names = path.rsplit(|byte| *byte == b'/');
+        self.names.extend(names.filter(|name| !matches!(*name, b"" | b".")).map(<[u8]>::to_vec));
     }
 }
 
@@ -300,6 +333,20 @@ mod tests {
         symlink("../run/resolve/resolv.conf", inside.join("etc/resolv.conf")).unwrap();
         scratch.root().make("/etc/resolv.conf", Leaf::File).unwrap();
         assert!(inside.join("run/resolve/resolv.conf").is_file());
+    }
+
+    #[test]
+    fn what_a_link_says_comes_before_what_is_left() {
+        let mut rest = Rest::of(b"/a//./b/");
+        assert_eq!(rest.pop().unwrap(), b"a");
+        assert!(!rest.follow(b"../c").unwrap());
+        let names: Vec<_> = std::iter::from_fn(|| rest.pop()).collect();
+        assert_eq!(names, [&b".."[..], b"c", b"b"]);
+        assert!(rest.is_empty());
+        for _ in 1..MAX_LINKS {
+            assert!(rest.follow(b"/").unwrap());
+        }
+        assert_eq!(rest.follow(b"/"), Err(Errno::ELOOP));
     }
 
     #[test]

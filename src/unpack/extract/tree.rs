@@ -18,10 +18,9 @@ use super::metadata::{Attributes, EPOCH};
 use super::name::{self, Key, Keys, LONGEST, join, shown};
 use super::{Options, Whiteouts, removal};
 use crate::error::{Call, Error, Result};
+use crate::sys::path::Rest;
 use crate::unpack::owners::Owners;
 
-/// As many symbolic links as the kernel itself follows (path_resolution(7)).
-const MOST_LINKS: usize = 40;
 /// Of a directory that no layer has an entry for.
 const IMPLICIT: u32 = 0o755;
 
@@ -123,10 +122,8 @@ impl Tree {
         if let Ok(place) = self.directories.open(path)? {
             return Ok(Some(place));
         }
-        let mut rest: Vec<Vec<u8>> = Vec::new();
-        prepend(&mut rest, path);
+        let mut rest = Rest::of(path);
         let mut here = Vec::new();
-        let mut links = 0;
         while let Some(name) = rest.pop() {
             if name == b".." {
                 here.truncate(name::split(&here).0.len());
@@ -146,17 +143,9 @@ impl Tree {
             let parent = self.open(&here)?;
             match self.obstacle(&parent, &name)? {
                 Obstacle::Symlink(target) => {
-                    links += 1;
-                    if links > MOST_LINKS {
-                        return Err(Error::from_call(
-                            format!("follow {:?}", shown(path)),
-                            Errno::ELOOP,
-                        ));
-                    }
-                    if target.starts_with(b"/") {
+                    if rest.follow(&target).call(|| format!("follow {:?}", shown(path)))? {
                         here.clear();
                     }
-                    prepend(&mut rest, &target);
                     continue;
                 }
                 Obstacle::Locked => drop(self.directories.unlock(&parent, &name)?),
@@ -299,10 +288,4 @@ impl Tree {
     pub fn is_implicit(&self, path: &[u8]) -> bool {
         self.made.as_ref().is_some_and(|made| made.get(&self.keys.of(path)) == Some(&false))
     }
-}
-
-/// Puts the names of a path before what is left to walk, which is taken from the end.
-fn prepend(rest: &mut Vec<Vec<u8>>, path: &[u8]) {
-    let names = path.rsplit(|byte| *byte == b'/');
-    rest.extend(names.filter(|name| !matches!(*name, b"" | b".")).map(<[u8]>::to_vec));
 }

@@ -9,6 +9,7 @@ use std::sync::Arc;
 use super::blobs::Blob;
 use super::compression::Compression;
 use crate::error::{Call, Context, Error, Result};
+use crate::sys::path::MAX_LINKS;
 use crate::unpack::extract::described::{Described, Meant};
 use crate::unpack::extract::header::{BLOCK, Header};
 use crate::unpack::extract::name;
@@ -17,8 +18,6 @@ use crate::unpack::extract::name;
 const MAX_ENTRIES: usize = 200_000;
 /// Of the name of an entry, and of a header that carries one, in bytes.
 const MAX_NAME: u64 = 64 * 1024;
-/// As many links from one name to the next as the kernel would follow (path_resolution(7)).
-const MAX_LINKS: usize = 40;
 
 /// The files of a tar.
 #[derive(Debug)]

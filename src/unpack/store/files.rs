@@ -1,7 +1,6 @@
 //! Files of an image whose layers are not merged: seen as overlayfs shows them, symbolic links
 //! followed inside the root.
 
-use std::collections::VecDeque;
 use std::os::fd::OwnedFd;
 
 use nix::errno::Errno;
@@ -9,11 +8,8 @@ use nix::fcntl::{OFlag, openat};
 use nix::sys::stat::{Mode, SFlag, fstat};
 
 use crate::error::{Call, Error, Result};
-use crate::sys::path::InRoot;
+use crate::sys::path::{InRoot, Rest};
 use crate::unpack::extract::lowers::{Found, Lowers};
-
-/// As many symbolic links as the kernel itself follows (path_resolution(7)).
-const MAX_LINKS: usize = 40;
 
 /// Opens a regular file of a merged root filesystem; `None` if there is nothing at the path.
 ///
@@ -37,42 +33,27 @@ pub fn open_merged(root: &InRoot, path: &str) -> Result<Option<std::fs::File>> {
 /// # Errors
 /// As [`open_merged`]; ELOOP.
 pub fn open_layered(layers: &Lowers, path: &str) -> Result<Option<std::fs::File>> {
-    let names = |path: &[u8]| -> Vec<Vec<u8>> {
-        path.split(|byte| *byte == b'/').map(<[u8]>::to_vec).collect()
-    };
-    let mut rest = VecDeque::from(names(path.as_bytes()));
+    let mut rest = Rest::of(path.as_bytes());
     let mut here: Vec<Vec<u8>> = Vec::new();
-    let mut links = 0;
-    while let Some(name) = rest.pop_front() {
-        match name.as_slice() {
-            b"" | b"." => continue,
-            b".." => {
-                here.pop();
-                continue;
-            }
-            _ => here.push(name),
+    while let Some(name) = rest.pop() {
+        if name == b".." {
+            here.pop();
+            continue;
         }
+        here.push(name);
         match layers.look(&here.join(&b'/'))? {
             Found::Directory(_) => {}
             Found::Nothing => return Ok(None),
             Found::Symlink(_, target) => {
-                links += 1;
-                if links > MAX_LINKS {
-                    return Err(Error::from_call(format!("follow {path:?}"), Errno::ELOOP));
-                }
                 here.pop();
-                if target.starts_with(b"/") {
+                if rest.follow(&target).call(|| format!("follow {path:?}"))? {
                     here.clear();
-                }
-                for name in names(&target).into_iter().rev() {
-                    rest.push_front(name);
                 }
             }
             Found::File(directory) => {
                 // What follows a file is no path.
-                let is_last = rest.iter().all(|name| matches!(name.as_slice(), b"" | b"."));
                 let name = here.pop().unwrap_or_default();
-                return if is_last { open_file(&directory, &name, path) } else { Ok(None) };
+                return if rest.is_empty() { open_file(&directory, &name, path) } else { Ok(None) };
             }
         }
     }
