@@ -13,6 +13,7 @@ use crate::tree::{Scratch, apply, assert_same, attributes, lines, stack};
 
 table!(Root;
     both_forms_show_the_same_tree,
+    what_a_link_is_to_is_hidden_with_its_layer,
     an_image_does_not_speak_to_overlayfs,
     a_device_0_0_is_refused,
     a_link_below_costs_no_hole,
@@ -133,6 +134,30 @@ fn both_forms_show_the_same_tree() {
             let ours = without_groups(shown(layers, prefix)).into_iter().collect();
             assert_same(&ours, &without_groups(expected.clone()).into_iter().collect());
         }
+    }
+}
+
+/// Overlayfs has a copy of what the link is to, which is not the layer's own file either.
+fn what_a_link_is_to_is_hidden_with_its_layer() {
+    let below = || tar(["old", "kept", "d/old", "d/kept"].map(|name| file(name, "1")));
+    let above = [
+        link("new", "old"),
+        file(".wh.old", ""),
+        link("too", "d/old"),
+        // What the layer has an entry for it keeps, wherever its whiteout stands.
+        link("d/again", "kept"),
+        file("kept", "2"),
+        file(".wh.kept", ""),
+    ];
+    for further in [vec![], vec![file("d/.wh..wh..opq", "")], vec![file(".wh..wh..opq", "")]] {
+        let layers = [below(), tar([&above[..], &further].concat())];
+        let scratch = Scratch::new();
+        let tree = lines(&apply(&scratch, &layers).unwrap());
+        let expected = without_groups(tree).into_iter().collect();
+        let ours = without_groups(shown(&layers, Prefix::Trusted)).into_iter().collect();
+        assert_same(&ours, &expected);
+        assert!(ours.contains_key(&b"/new"[..]) && !ours.contains_key(&b"/old"[..]));
+        assert_eq!(ours.contains_key(&b"/d/old"[..]), further.is_empty());
     }
 }
 

@@ -82,7 +82,8 @@ impl Tree {
             }
             Found::Nothing | Found::Directory(_) => return Ok(false),
         }
-        self.note(&path, true);
+        // No entry is for it: a whiteout that follows hides it.
+        self.note(&path, false);
         Ok(true)
     }
 

@@ -284,7 +284,7 @@ impl Tree {
         }
     }
 
-    /// Whether this layer has no entry for a directory that it needed.
+    /// Whether this layer has no entry for a directory that it needed, or for a file that it has a link to.
     pub fn is_implicit(&self, path: &[u8]) -> bool {
         self.made.as_ref().is_some_and(|made| made.get(&self.keys.of(path)) == Some(&false))
     }

@@ -6,7 +6,8 @@ use std::collections::BTreeSet;
 use std::os::fd::AsFd;
 
 use nix::errno::Errno;
-use nix::sys::stat::{Mode, SFlag, mknodat};
+use nix::fcntl::AtFlags;
+use nix::sys::stat::{Mode, SFlag, fstatat, mknodat};
 use nix::unistd::{UnlinkatFlags, unlinkat};
 
 use super::directories::Place;
@@ -16,6 +17,7 @@ use super::name::{self, join, shown};
 use super::removal::names;
 use super::tree::Tree;
 use crate::error::{Call, Result};
+use crate::sys::path::kind_of;
 use crate::sys::xattr::{fgetxattr, fsetxattr};
 
 impl Tree {
@@ -110,6 +112,10 @@ impl Tree {
     }
 
     fn hide_for_overlay(&mut self, parent: &Place, name: &[u8], path: &[u8]) -> Result<()> {
+        if self.is_copy(parent, name) {
+            self.displace(parent, name)?;
+            self.note(path, true);
+        }
         match self.directories.open(path)? {
             Ok(place) => {
                 let is_implicit = self.is_implicit(path);
@@ -133,9 +139,17 @@ impl Tree {
         }
     }
 
+    /// Whether it is a file of a layer below, which this one has for the sake of links to it: what hides
+    /// the one hides the other.
+    fn is_copy(&self, directory: &Place, name: &[u8]) -> bool {
+        self.is_implicit(&join(&directory.path, name))
+            && fstatat(directory, name, AtFlags::AT_SYMLINK_NOFOLLOW)
+                .is_ok_and(|stat| kind_of(&stat) != SFlag::S_IFDIR)
+    }
+
     /// A directory hides the one below it; for overlayfs alone, elsewhere there is none below. What
     /// whiteouts it has are removed, with the directories that were made for them: overlayfs would
-    /// show them, having nothing to merge.
+    /// show them, having nothing to merge. So are copies of files below.
     pub fn hide_below(&mut self, directory: &Place) -> Result<()> {
         let Some(overlay) = &mut self.overlay else {
             return Ok(());
@@ -157,7 +171,7 @@ impl Tree {
             let mut others = Vec::new();
             // As long as it is open: it gets its times when it is closed, as others are opened.
             for name in names(directory.as_fd())? {
-                if self.is_whiteout(&directory, &name)? {
+                if self.is_whiteout(&directory, &name)? || self.is_copy(&directory, &name) {
                     self.displace(&directory, &name)?;
                 } else {
                     others.push(join(&path, &name));
