@@ -29,13 +29,13 @@ def edit(config, cgroups_path):
         if where.pop(key, None):
             told.append(f"{pointer}/{key} ({why})")
 
-    # Issues of their own.
-    remove(linux, "/linux", "uidMappings", "not yet")
-    remove(linux, "/linux", "gidMappings", "not yet")
-    remove(linux, "/linux", "intelRdt", "not yet")
+    remove(linux, "/linux", "intelRdt", "not supported")
+    # The engine has given the files of its rootfs to the ids of the namespace.
+    remove(linux, "/linux", "uidMappings", "the rootfs is the host's")
+    remove(linux, "/linux", "gidMappings", "the rootfs is the host's")
     for namespace in [it for it in linux["namespaces"] if it["type"] == "user"]:
         linux["namespaces"].remove(namespace)
-        told.append("/linux/namespaces user (not yet)")
+        told.append("/linux/namespaces user (the rootfs is the host's)")
     # They are programs of the engine that expect its state.
     remove(config, "", "hooks", "the engine's own")
     # The engine's container is in its cgroup.

@@ -158,8 +158,8 @@ pub fn remove(directory: &str, scope: &state::Scope) -> Result<()> {
     kill(directory)?;
     wait_empty(directory)?;
     stop(scope).context(|| format!("systemd: scope {:?}", scope.unit))?;
-    // If it had cgroups below that systemd left.
-    remove_own(directory, true)
+    // If it had cgroups below that systemd left; the name is free since.
+    if is_current(directory, scope) { remove_own(directory, true) } else { Ok(()) }
 }
 
 /// Whether the directory is that of the scope still.
