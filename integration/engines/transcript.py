@@ -17,6 +17,12 @@ import process
 
 MARK = "--- end of command"
 
+# The status is told on a line of its own, whatever the command wrote. After one that was not expected nothing is
+# run: it might wait for what will not be.
+ENDED = f"""
+ended() {{ printf '\\n{MARK} %s\\n' "$1"; test "$1" = "$2" || exit 0; }}
+"""
+
 
 class Case:
     """Commands, each with the lines and the exit status that are expected of it."""
@@ -54,10 +60,9 @@ def run(case, prelude, directory, environment):
     """What was not as expected, as lines to print; none if all was. Ends at the first."""
     script = f"{directory}/.case"
     with open(script, "w") as file:
-        file.write(prelude + "\n")
+        file.write(prelude + ENDED)
         for command in case.commands:
-            # The status is told on a line of its own, whatever the command wrote.
-            file.write(f"{{\n{command.text}\n}} </dev/null\nprintf '\\n{MARK} %s\\n' $?\n")
+            file.write(f"{{\n{command.text}\n}} </dev/null\nended $? {command.status}\n")
     status, output = process.plainly(["bash", script], cwd=directory, env=environment)
     told = re.split(rf"\n{MARK} (\d+)\n", output)
     for number, command in enumerate(case.commands):
