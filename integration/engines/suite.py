@@ -109,7 +109,9 @@ def save(path, lines):
 def left_behind(module):
     """Mounts, cgroups and state that belong to containers."""
     with open("/proc/self/mountinfo") as mounts:
-        found = {"mount " + line.split()[4] for line in mounts}
+        points = {line.split()[4] for line in mounts}
+    # The storage of podman mounts this directory on itself when it begins, and unmounts it when it likes.
+    found = {f"mount {point}" for point in points if not point.endswith("/storage/overlay")}
     for directory, _, _ in os.walk("/sys/fs/cgroup"):
         if re.search(r"[0-9a-f]{64}", directory):
             found.add("cgroup " + directory)
