@@ -9,6 +9,7 @@ use nix::fcntl::{AT_FDCWD, OFlag, openat};
 use nix::sys::stat::{Mode, fchmod, fstat, mkdirat};
 use nix::unistd::{Gid, fchown};
 
+use super::extract::LIST;
 use super::interrupt::Interrupt;
 use super::owners::Owners;
 use super::staging::{Other, Staging};
@@ -110,8 +111,7 @@ impl Bundle {
     /// Those of mkdirat(2) and openat(2).
     pub fn make_directory(&self, name: &str, mode: Mode) -> Result<OwnedFd> {
         mkdirat(self.directory(), name, mode).call(|| format!("mkdirat({name:?}, {mode:o})"))?;
-        let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
-        openat(self.directory(), name, flags, Mode::empty()).call(|| format!("openat({name:?})"))
+        openat(self.directory(), name, LIST, Mode::empty()).call(|| format!("openat({name:?})"))
     }
 
     /// Makes a file in it.

@@ -38,11 +38,8 @@ impl Tree {
             other => return other.call(call),
         }
         // A link to itself, or one that is there already: to remove it first could lose the file.
-        let there = fstatat(&from, old, AtFlags::AT_SYMLINK_NOFOLLOW)
-            .call(|| format!("fstatat({:?})", shown(old)))?;
-        let here = fstatat(parent, name, AtFlags::AT_SYMLINK_NOFOLLOW)
-            .call(|| format!("fstatat({:?})", shown(name)))?;
-        if there.st_mode & libc::S_IFMT == libc::S_IFDIR {
+        let (there, here) = (stat_of(&from, old)?, stat_of(parent, name)?);
+        if kind_of(&there) == SFlag::S_IFDIR {
             return Err(Errno::EPERM).call(call);
         }
         if (there.st_dev, there.st_ino) == (here.st_dev, here.st_ino) {
@@ -106,7 +103,7 @@ impl Tree {
     }
 }
 
-fn stat_of(directory: &OwnedFd, name: &[u8]) -> Result<FileStat> {
+fn stat_of(directory: impl AsFd, name: &[u8]) -> Result<FileStat> {
     fstatat(directory, name, AtFlags::AT_SYMLINK_NOFOLLOW)
         .call(|| format!("fstatat({:?})", shown(name)))
 }

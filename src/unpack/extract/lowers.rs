@@ -7,7 +7,7 @@ use std::rc::Rc;
 
 use nix::errno::Errno;
 use nix::fcntl::{AtFlags, OFlag, openat, readlinkat};
-use nix::sys::stat::{FileStat, Mode, fstat, fstatat};
+use nix::sys::stat::{FileStat, Mode, SFlag, fstat, fstatat};
 use nix::sys::time::TimeSpec;
 
 use super::Prefix;
@@ -16,6 +16,7 @@ use super::directories::LIST;
 use super::metadata::Attributes;
 use super::name::shown;
 use crate::error::{Call, Result};
+use crate::sys::path::kind_of;
 use crate::sys::xattr::{fgetxattr, flistxattr};
 
 /// To read a regular file, and never through a symbolic link.
@@ -96,9 +97,9 @@ impl Lowers {
     pub fn is_whiteout(&self, directory: BorrowedFd<'_>, name: &[u8]) -> Result<bool> {
         let stat = fstatat(directory, name, AtFlags::AT_SYMLINK_NOFOLLOW)
             .call(|| format!("fstatat({:?})", shown(name)))?;
-        Ok(match stat.st_mode & libc::S_IFMT {
-            libc::S_IFCHR => stat.st_rdev == 0,
-            libc::S_IFREG if stat.st_size == 0 => {
+        Ok(match kind_of(&stat) {
+            SFlag::S_IFCHR => stat.st_rdev == 0,
+            SFlag::S_IFREG if stat.st_size == 0 => {
                 // Whom the owner locks out has no attribute of ours.
                 match openat(directory, name, READ, Mode::empty()) {
                     Err(Errno::EACCES) => false,

@@ -8,7 +8,7 @@ use std::os::unix::ffi::OsStrExt;
 
 use nix::errno::Errno;
 use nix::fcntl::{AtFlags, openat, readlinkat};
-use nix::sys::stat::{Mode, fstatat, mkdirat};
+use nix::sys::stat::{Mode, SFlag, fstatat, mkdirat};
 use nix::unistd::{UnlinkatFlags, getegid, geteuid, unlinkat};
 
 use super::attributes::DEFAULT_ACL;
@@ -18,7 +18,7 @@ use super::metadata::{Attributes, EPOCH};
 use super::name::{self, Key, Keys, LONGEST, join, shown};
 use super::{Options, Whiteouts, removal};
 use crate::error::{Call, Error, Result};
-use crate::sys::path::Rest;
+use crate::sys::path::{Rest, kind_of};
 use crate::unpack::owners::Owners;
 
 /// Of a directory that no layer has an entry for.
@@ -178,7 +178,7 @@ impl Tree {
             Err(Errno::EINVAL) => {
                 let stat = fstatat(parent, name, AtFlags::AT_SYMLINK_NOFOLLOW)
                     .call(|| format!("fstatat({:?})", shown(name)))?;
-                let is_directory = stat.st_mode & libc::S_IFMT == libc::S_IFDIR;
+                let is_directory = kind_of(&stat) == SFlag::S_IFDIR;
                 return Ok(if is_directory { Obstacle::Locked } else { Obstacle::File });
             }
             Err(errno) => return Err(errno).call(|| format!("readlinkat({:?})", shown(name))),

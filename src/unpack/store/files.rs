@@ -8,7 +8,7 @@ use nix::fcntl::{OFlag, openat};
 use nix::sys::stat::{Mode, SFlag, fstat};
 
 use crate::error::{Call, Error, Result};
-use crate::sys::path::{InRoot, Rest};
+use crate::sys::path::{InRoot, Rest, kind_of};
 use crate::unpack::extract::lowers::{Found, Lowers};
 
 /// Opens a regular file of a merged root filesystem; `None` if there is nothing at the path.
@@ -70,8 +70,8 @@ fn open_file(directory: &OwnedFd, name: &[u8], path: &str) -> Result<Option<std:
 }
 
 fn check_regular(file: &OwnedFd, path: &str) -> Result<()> {
-    let mode = fstat(file).call(|| format!("fstat({path:?})"))?.st_mode;
-    if SFlag::from_bits_truncate(mode) & SFlag::S_IFMT == SFlag::S_IFREG {
+    let stat = fstat(file).call(|| format!("fstat({path:?})"))?;
+    if kind_of(&stat) == SFlag::S_IFREG {
         return Ok(());
     }
     Err(Error::new(format!("{path:?} is no regular file")))

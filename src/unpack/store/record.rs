@@ -10,13 +10,13 @@ use std::path::{Path, PathBuf};
 
 use nix::errno::Errno;
 use nix::fcntl::{AT_FDCWD, AtFlags, OFlag, openat, renameat};
-use nix::sys::stat::{FileStat, Mode, fstat};
+use nix::sys::stat::{FileStat, Mode, SFlag, fstat};
 use nix::unistd::{UnlinkatFlags, linkat, unlinkat};
 use serde::{Deserialize, Serialize};
 
 use super::{LayerName, Store};
 use crate::error::{Call, Context, Error, Result};
-use crate::sys::path::real_path;
+use crate::sys::path::{kind_of, real_path};
 use crate::unpack::extract::Prefix;
 use crate::unpack::extract::removal::names;
 
@@ -87,7 +87,7 @@ fn open(directory: BorrowedFd<'_>, name: &str) -> Result<Option<(OwnedFd, FileSt
         other => other.call(|| format!("openat({name:?})"))?,
     };
     let stat = fstat(&file).call(|| format!("fstat({name:?})"))?;
-    Ok((stat.st_mode & libc::S_IFMT == libc::S_IFREG).then_some((file, stat)))
+    Ok((kind_of(&stat) == SFlag::S_IFREG).then_some((file, stat)))
 }
 
 fn read(file: OwnedFd) -> Result<Vec<u8>> {
