@@ -21,6 +21,13 @@ pub enum Command {
     Inspect(Query),
     /// `verify`.
     Verify(Query),
+    /// What writes.
+    Change(Change),
+}
+
+/// What is to be made or removed.
+#[derive(Debug)]
+pub enum Change {
     /// `unpack`.
     Unpack(Box<Options>),
     /// `mount` of a bundle.
@@ -80,8 +87,8 @@ pub fn parse(args: impl Iterator<Item = OsString>) -> Parsed {
         Some(("list", matches)) => Command::List(query(matches)),
         Some(("inspect", matches)) => Command::Inspect(query(matches)),
         Some(("verify", matches)) => Command::Verify(query(matches)),
-        Some((name, matches)) => match arguments::command(name, matches) {
-            Ok(command) => command,
+        Some((name, matches)) => match arguments::change(name, matches) {
+            Ok(change) => Command::Change(change),
             Err(message) => return Parsed::Wrong(message),
         },
         None => return Parsed::Print(parser().render_help().to_string()),

@@ -29,7 +29,7 @@ use std::process::ExitCode;
 
 use nix::fcntl::OFlag;
 
-use self::cli::{Command, Parsed, Query};
+use self::cli::{Change, Command, Parsed, Query};
 use self::interrupt::Interrupt;
 use self::sandbox::Needs;
 use self::store::{collect, overlay};
@@ -66,9 +66,9 @@ fn execute(command: Command) -> Result<()> {
         Command::List(query) => look(&query, list::list),
         Command::Inspect(query) => look(&query, inspect::inspect),
         Command::Verify(query) => look(&query, verify::verify),
-        command => {
+        Command::Change(wanted) => {
             let interrupt = Interrupt::new()?;
-            let result = change(command, &interrupt);
+            let result = change(wanted, &interrupt);
             if let Err(error) = &result
                 && interrupt.has_come()
             {
@@ -91,26 +91,23 @@ fn look(query: &Query, command: fn(&Query) -> Result<()>) -> Result<()> {
 }
 
 /// The commands that write, of which a signal leaves nothing half done.
-fn change(command: Command, interrupt: &Interrupt) -> Result<()> {
-    match command {
-        Command::Unpack(options) => {
+fn change(wanted: Change, interrupt: &Interrupt) -> Result<()> {
+    match wanted {
+        Change::Unpack(options) => {
             unpacking::unpack(&options, interrupt).context(|| options.image.to_string())
         }
-        Command::Mount(bundle) => {
+        Change::Mount(bundle) => {
             overlay::mount(&bundle, interrupt).context(|| format!("mount {bundle:?}"))
         }
-        Command::Umount(bundle) => {
-            overlay::umount(&bundle).context(|| format!("umount {bundle:?}"))
-        }
-        Command::Remove(bundle) => {
+        Change::Umount(bundle) => overlay::umount(&bundle).context(|| format!("umount {bundle:?}")),
+        Change::Remove(bundle) => {
             overlay::remove(&bundle, interrupt).context(|| format!("rm {bundle:?}"))
         }
-        Command::Collect { store, dry_run } => {
+        Change::Collect { store, dry_run } => {
             let garbage = collect::collect(&store, dry_run, interrupt)
                 .context(|| format!("gc of {store:?}"))?;
             print(&garbage.to_string())
         }
-        Command::List(_) | Command::Inspect(_) | Command::Verify(_) => Ok(()),
     }
 }
 

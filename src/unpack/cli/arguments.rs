@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Arg, ArgAction, ArgMatches, Command as Parser};
 
-use super::Command;
+use super::Change;
 use crate::unpack::config::Wishes;
 use crate::unpack::extract::Limits;
 use crate::unpack::image::reference::Reference;
@@ -124,18 +124,18 @@ fn bundle() -> Arg {
 }
 
 /// The command of these matches; what clap cannot check is an error.
-pub fn command(name: &str, matches: &ArgMatches) -> Result<Command, String> {
+pub fn change(name: &str, matches: &ArgMatches) -> Result<Change, String> {
     let path = |name: &str| matches.get_one::<PathBuf>(name).cloned();
     let bundle = || path("bundle").expect("clap requires it");
     match name {
-        "mount" => Ok(Command::Mount(bundle())),
-        "umount" => Ok(Command::Umount(bundle())),
-        "rm" => Ok(Command::Remove(bundle())),
-        "gc" => Ok(Command::Collect {
+        "mount" => Ok(Change::Mount(bundle())),
+        "umount" => Ok(Change::Umount(bundle())),
+        "rm" => Ok(Change::Remove(bundle())),
+        "gc" => Ok(Change::Collect {
             store: path("store").expect("clap requires it"),
             dry_run: matches.get_flag("dry-run"),
         }),
-        _ => options(matches).map(|options| Command::Unpack(Box::new(options))),
+        _ => options(matches).map(|options| Change::Unpack(Box::new(options))),
     }
 }
 
@@ -194,7 +194,7 @@ fn bytes(text: &str) -> Result<u64, String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::unpack::cli::{Parsed, parse};
+    use crate::unpack::cli::{Command, Parsed, parse};
 
     fn parsed(line: &str) -> Parsed {
         parse(line.split(' ').map(Into::into))
@@ -202,7 +202,7 @@ mod tests {
 
     fn options(line: &str) -> Options {
         match parsed(line) {
-            Parsed::Command(Command::Unpack(options)) => *options,
+            Parsed::Command(Command::Change(Change::Unpack(options))) => *options,
             Parsed::Wrong(message) => panic!("{line}: {message}"),
             _ => panic!("{line}"),
         }
