@@ -4,6 +4,7 @@
 use zlib_rs::{Inflate, InflateFlush, Status};
 use zstd_safe::{DCtx, DParameter, InBuffer, OutBuffer, get_error_name};
 
+use super::pieces::Inlet;
 use super::turn::Turn;
 use crate::error::{Error, Result};
 
@@ -92,17 +93,6 @@ fn begins_zstd(bytes: &[u8]) -> bool {
     is_skipped || bytes.starts_with(ZSTD)
 }
 
-/// Compressed bytes, as they come.
-pub trait Input {
-    /// The next bytes, at least `count` of them if there are as many.
-    ///
-    /// # Errors
-    /// Those of where they come from.
-    fn peek(&mut self, count: usize) -> Result<&[u8]>;
-    /// So many of them were used.
-    fn consume(&mut self, count: usize);
-}
-
 /// Takes compressed bytes, gives plain ones.
 pub struct Decoder {
     format: Format,
@@ -148,7 +138,7 @@ impl Decoder {
     ///
     /// # Errors
     /// What is wrong in the compressed bytes; those of the input.
-    pub fn fill(&mut self, input: &mut impl Input, output: &mut [u8]) -> Result<usize> {
+    pub fn fill(&mut self, input: &mut Inlet, output: &mut [u8]) -> Result<usize> {
         let mut filled = 0;
         while filled < output.len() {
             if self.is_between && !self.begin(input.peek(LONGEST_FRAME_HEADER)?) {

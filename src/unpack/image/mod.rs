@@ -12,6 +12,7 @@ pub mod docker;
 pub mod document;
 pub mod layout;
 pub mod media_type;
+mod pieces;
 pub mod platform;
 pub mod reference;
 pub mod saved;

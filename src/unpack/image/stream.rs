@@ -12,32 +12,26 @@
 
 use std::collections::VecDeque;
 use std::io;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::mpsc::{
-    Receiver, RecvTimeoutError, Sender, SyncSender, TryRecvError, channel, sync_channel,
-};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
 use std::thread::{self, Builder};
 use std::time::Duration;
 
 use super::Layer;
 use super::blobs::{Blob, check_digest};
-use super::compression::{Compression, Decoder, Input};
+use super::compression::{Compression, Decoder};
 use super::digest::{Digest, Hasher};
+use super::pieces::{Inlet, Outlet, PIECE, Piece, Return, Spare};
 use super::turn::{End, Turn};
 use crate::error::{Call, Context, Error, Result};
 
-/// Of a buffer, in bytes. It fits into a processor's second cache, beside what decompresses into it.
-const PIECE: usize = 256 * 1024;
 /// Of the buffers of all layers that are worked on at once, in bytes.
 const MEMORY: usize = 48 * 1024 * 1024;
 /// How many layers are worked on at once: more need more processors than write.
 const MOST_LAYERS: usize = 4;
 /// Buffers of compressed bytes for each of them.
 const COMPRESSED_PIECES: usize = 4;
-
-/// Bytes; none at the end, when all was as promised.
-type Piece = Result<Option<Vec<u8>>>;
 
 /// Layers in their order. Those ahead of the one that is read are being decompressed already.
 pub struct Streams {
@@ -113,13 +107,7 @@ impl LayerStream {
             let (to_decoder, compressed) = sync_channel(COMPRESSED_PIECES);
             let (from, back) = Outlet::new(to_decoder, COMPRESSED_PIECES, spare);
             spawn("blob", move || reader.run(from))?;
-            let inlet = Inlet {
-                pieces: compressed,
-                free: back,
-                piece: Vec::new(),
-                used: 0,
-                is_ended: false,
-            };
+            let inlet = Inlet::new(compressed, back);
             spawn("decompress", move || decompress(compression, turn, inlet, outlet))?;
         }
         let (to_reader, pieces) = sync_channel(most);
@@ -284,117 +272,6 @@ fn hash(diff_id: &Digest, from: &Receiver<Piece>, to: &SyncSender<Piece>) {
         if to.send(piece).is_err() || is_last {
             return;
         }
-    }
-}
-
-/// Where a thread puts what it made.
-struct Outlet {
-    pieces: SyncSender<Piece>,
-    returned: Receiver<Vec<u8>>,
-    /// How many buffers may still be had beside those that come back.
-    left: usize,
-    spare: Spare,
-}
-
-impl Outlet {
-    /// With so many buffers, and where they come back by.
-    fn new(pieces: SyncSender<Piece>, left: usize, spare: &Spare) -> (Self, Return) {
-        let (sender, returned) = channel();
-        let back = Return { to: sender, spare: spare.clone() };
-        (Self { pieces, returned, left, spare: spare.clone() }, back)
-    }
-
-    /// An empty buffer of a piece's length; none if nobody wants more. One that came back is taken
-    /// before a new one is made: it is in the cache.
-    fn buffer(&mut self) -> Option<Vec<u8>> {
-        let mut buffer = match self.returned.try_recv() {
-            Ok(buffer) => buffer,
-            Err(TryRecvError::Empty) if self.left > 0 => {
-                self.left -= 1;
-                self.spare.take()
-            }
-            Err(TryRecvError::Empty) => self.returned.recv().ok()?,
-            Err(TryRecvError::Disconnected) => return None,
-        };
-        buffer.resize(PIECE, 0);
-        Some(buffer)
-    }
-
-    /// If nobody wants more, the next buffer says so.
-    fn send(&self, piece: Vec<u8>) {
-        self.pieces.send(Ok(Some(piece))).ok();
-    }
-
-    fn end(self, result: Result<()>) {
-        // Nobody may want to know.
-        self.pieces.send(result.map(|()| None)).ok();
-        self.returned.try_iter().for_each(|piece| self.spare.keep(piece));
-    }
-}
-
-/// The way back of a buffer.
-struct Return {
-    to: Sender<Vec<u8>>,
-    spare: Spare,
-}
-
-impl Return {
-    /// A reader begins with a piece that nobody allocated.
-    fn give_back(&self, piece: Vec<u8>) {
-        if piece.capacity() > 0
-            && let Err(error) = self.to.send(piece)
-        {
-            // Who would fill it again has reached the end.
-            self.spare.keep(error.0);
-        }
-    }
-}
-
-/// Buffers that no layer has.
-#[derive(Clone, Default)]
-struct Spare(Arc<Mutex<Vec<Vec<u8>>>>);
-
-impl Spare {
-    fn take(&self) -> Vec<u8> {
-        let spare = self.0.lock().unwrap_or_else(PoisonError::into_inner).pop();
-        spare.unwrap_or_else(|| Vec::with_capacity(PIECE))
-    }
-
-    fn keep(&self, piece: Vec<u8>) {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).push(piece);
-    }
-}
-
-/// Where a thread takes what another made.
-struct Inlet {
-    pieces: Receiver<Piece>,
-    free: Return,
-    piece: Vec<u8>,
-    used: usize,
-    is_ended: bool,
-}
-
-impl Input for Inlet {
-    fn peek(&mut self, count: usize) -> Result<&[u8]> {
-        while self.piece.len() - self.used < count && !self.is_ended {
-            match self.pieces.recv() {
-                Ok(Ok(Some(mut piece))) => {
-                    // A few bytes at most: a magic number that lies across the border.
-                    piece.splice(..0, self.piece.drain(self.used..));
-                    let emptied = std::mem::replace(&mut self.piece, piece);
-                    self.used = 0;
-                    self.free.give_back(emptied);
-                }
-                Ok(Ok(None)) => self.is_ended = true,
-                Ok(Err(error)) => return Err(error),
-                Err(_) => return Err(Error::new("a thread ended early")),
-            }
-        }
-        Ok(&self.piece[self.used..])
-    }
-
-    fn consume(&mut self, count: usize) {
-        self.used += count;
     }
 }
 
