@@ -74,6 +74,11 @@ impl Bench {
         Ok(Some(contender))
     }
 
+    /// Those that were expected: a later message must not quote them.
+    pub fn forget_errors(&self) -> Result<()> {
+        self.errors.set_len(0).map_err(|error| format!("the file of errors: {error}"))
+    }
+
     /// The same surroundings for every program: an empty environment, /dev/null, errors to a file.
     pub fn command(&self, program: &Path, arguments: &[&str]) -> Command {
         let mut command = Command::new(program);

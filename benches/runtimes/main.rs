@@ -196,6 +196,20 @@ fn make_filtered_bundles(work: &Path, getppid: &Path, profile: &Path) -> Result<
         .map_err(|error| format!("make a bundle in {}: {error}", work.display()))
 }
 
+/// One more, with this limit of memory, in bytes, and no swap.
+fn bundle_with_memory(work: &Path, limit: u64) -> Result<PathBuf> {
+    let mut config: serde_json::Value =
+        serde_json::from_str(include_str!("config.json")).expect("the config is JSON");
+    config["linux"]["resources"] =
+        serde_json::json!({ "memory": { "limit": limit, "swap": limit } });
+    config["root"]["path"] = work.join("bundle/rootfs").display().to_string().into();
+    let bundle = work.join("least");
+    fs::create_dir_all(&bundle)
+        .and_then(|()| fs::write(bundle.join("config.json"), config.to_string()))
+        .map_err(|error| format!("make {}: {error}", bundle.display()))?;
+    Ok(bundle)
+}
+
 /// A rootfs with the mount points and one program, and a config.json as an engine writes it.
 fn make_bundle(work: &Path, empty: &Path) -> Result<()> {
     let rootfs = work.join("bundle/rootfs");

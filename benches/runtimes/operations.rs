@@ -16,6 +16,7 @@ const GROUPS: &[Group] = &[
     ("run", &["run"], run),
     ("exec", &["exec"], exec),
     ("limits", &LIMITS, limits),
+    ("least", &["memory.max, least"], least),
     ("systemd", &["run, systemd", "cpu, systemd"], systemd),
     ("parallel", &["run, 2 loops", "run, 8 loops"], parallel),
     ("memory", &["memory of create", "memory of init", "memory of run"], memory),
@@ -90,8 +91,7 @@ fn parsing(bench: &mut Bench, contender: &Contender) -> Result<()> {
         }
         bench.add("parsing", contender, elapsed);
     }
-    // The errors were expected: a later message must not quote them.
-    bench.errors.set_len(0).map_err(|error| format!("the file of errors: {error}"))
+    bench.forget_errors()
 }
 
 pub fn steps(bench: &mut Bench, contender: &Contender) -> Result<()> {
@@ -170,6 +170,37 @@ fn limits(bench: &mut Bench, contender: &Contender) -> Result<()> {
         }
     }
     Ok(())
+}
+
+/// The least `memory.max` that a run succeeds with, in KiB, to [`STEP`]; nothing of a runtime that needs
+/// more than [`LARGEST`]. One search is enough: a limit counts as enough if three runs in a row succeed.
+fn least(bench: &mut Bench, contender: &Contender) -> Result<()> {
+    const LARGEST: u64 = 8192;
+    const STEP: u64 = 16;
+    if contender.root.is_none() || !bench.has_limits || bench.round > 0 {
+        return Ok(());
+    }
+    let (mut too_little, mut enough) = (0, 2 * LARGEST);
+    while enough - too_little > STEP {
+        let middle = u64::midpoint(too_little, enough);
+        let bundle = crate::bundle_with_memory(&bench.work, middle * 1024)?;
+        let mut runs = true;
+        for _ in 0..3 {
+            let mut run = bench.run_bundle(contender, &bundle, "least");
+            let (_, status) = process::time(&mut run).map_err(|error| error.to_string())?;
+            runs &= status.success();
+        }
+        if !runs {
+            // A runtime may leave what it could not make whole; most leave nothing, and say so.
+            let mut delete = bench.on(contender, &["delete", "--force", "hull-bench-least"]);
+            process::time(&mut delete).map_err(|error| error.to_string())?;
+        }
+        *(if runs { &mut enough } else { &mut too_little }) = middle;
+    }
+    if enough <= LARGEST {
+        bench.add_number("memory.max, least", contender, enough);
+    }
+    bench.forget_errors()
 }
 
 /// `run` in a scope of systemd.
