@@ -1,6 +1,6 @@
 //! What is made of a config, without a kernel: the plan as text, the errors with their places, the
-//! reader beside another one (`plan/oracle.rs`), the program of device rules (`plan/device_program.rs`),
-//! and properties on made-up input (`plan/random.rs`).
+//! reader and the limits beside others' (`plan/oracle.rs`, `plan/limits.rs`), the program of device
+//! rules (`plan/device_program.rs`), and properties on made-up input (`plan/random.rs`).
 //!
 //! Each `plan/*.json` (systemd makes the cgroup where it is in the name) has a `.txt` with its plan, or of one that is called `wrong-*` with all that
 //! is wrong in it. After a change that is meant, `HULL_BLESS=1 cargo test --test plan` writes the
@@ -22,6 +22,8 @@ use serde_json::Value;
 
 #[path = "plan/device_program.rs"]
 mod device_program;
+#[path = "plan/limits.rs"]
+mod limits;
 #[path = "plan/oracle.rs"]
 mod oracle;
 #[path = "plan/random.rs"]
