@@ -8,11 +8,14 @@ use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::process::{Command, Stdio};
 
+use nix::errno::Errno;
 use nix::sys::memfd::{MFdFlags, memfd_create};
 
+use super::seccomp;
 use crate::error::{Call, Context, Error, Result};
+use crate::plan::seccomp::Filter;
 use crate::spec::config::Hook;
-use crate::sys::process::{pidfd_open, pidfd_send_signal, wait_ended};
+use crate::sys::process::{before_exec, pidfd_open, pidfd_send_signal, wait_ended};
 
 /// As much of a failed hook's output as its error quotes.
 const QUOTED: u64 = 1024;
@@ -35,6 +38,8 @@ pub struct Surroundings<'a> {
     pub env: &'a [String],
     /// The working directory; `None`: that of this process.
     pub directory: Option<&'a str>,
+    /// What filters it, if it is a program of the container's files.
+    pub filter: Option<&'a Filter>,
 }
 
 /// Runs the hooks of one kind in their order, until one fails.
@@ -70,6 +75,12 @@ pub fn run(hook: &Hook, of: &Surroundings<'_>) -> Result<()> {
     }
     let env = hook.env.as_deref().unwrap_or(of.env);
     command.envs(env.iter().filter_map(|entry| entry.split_once('=')));
+    if let Some(filter) = of.filter.cloned() {
+        before_exec(&mut command, move || {
+            seccomp::load(&filter, None)
+                .map_err(|error| error.errno().unwrap_or(Errno::EINVAL).into())
+        });
+    }
     let mut child = command.spawn().call(|| format!("execve({:?})", hook.path))?;
 
     let mut is_late = false;

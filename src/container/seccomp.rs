@@ -7,6 +7,8 @@
 //! with a listener permits three calls that are marked ([`filter::MARK`]), and a second one refuses
 //! them to the program: nothing else is called before that, and nothing but execve after it.
 //!
+//! A startContainer hook is a program of the container's files, as hostile as any: it is filtered too.
+//!
 //! If execve fails, what init says of it is filtered like the program. A profile may keep it from
 //! telling why, but not from ending: the runtime sees that it never executed anything.
 
@@ -92,7 +94,8 @@ impl Agent {
     }
 }
 
-/// Loads the filter, and sends its listener to the agent. Only execve(2) may follow.
+/// Loads the filter, and sends its listener to the agent; without one, as in a hook, who would ask it
+/// gets ENOSYS (seccomp_unotify(2)). Only execve(2) may follow.
 ///
 /// # Errors
 /// Those of capset(2), seccomp(2) and sendmsg(2).
@@ -106,10 +109,13 @@ pub fn load(filter: &Filter, agent: Option<Agent>) -> Result<()> {
         filter::load(instructions, flags).call(call).context(section)
     };
     let fd = load(&filter.instructions, filter.flags)?;
-    let (Some(listener), Some(agent), Some(fd)) = (&filter.listener, agent, fd) else {
-        return Ok(());
-    };
-    let sent = agent.send(fd).call(|| "sendmsg(the agent)");
-    sent.context(|| "config.json: /linux/seccomp/listenerPath")?;
+    let (Some(listener), Some(fd)) = (&filter.listener, fd) else { return Ok(()) };
+    match agent {
+        Some(agent) => {
+            let sent = agent.send(fd).call(|| "sendmsg(the agent)");
+            sent.context(|| "config.json: /linux/seccomp/listenerPath")?;
+        }
+        None => filter::close_marked(fd),
+    }
     load(&listener.last, filter.flags & (flag::LOG | flag::SPEC_ALLOW)).map(drop)
 }

@@ -253,7 +253,12 @@ fn serve(plan: &Plan, joined: &[namespaces::Joined], undo: &mut Undo) -> Result<
         undo.moved = Some(network::move_devices(&plan.net_devices, file.as_fd())?);
     }
     let (state, env) = (undo.record.hook_state(Status::Creating), hooks::own_env());
-    let of = Surroundings { state: &state, env: &env, directory: Some(&undo.record.bundle) };
+    let of = Surroundings {
+        state: &state,
+        env: &env,
+        directory: Some(&undo.record.bundle),
+        filter: None,
+    };
     hooks::run_all("prestart", &plan.hooks.prestart, &of)?;
     hooks::run_all("createRuntime", &plan.hooks.create_runtime, &of)
 }
@@ -293,7 +298,8 @@ impl Init {
         };
         if !self.plan.hooks.start_container.is_empty() {
             let state = self.hook_state(Status::Created);
-            let of = Surroundings { state: &state, env: &program.env, directory: None };
+            let filter = self.plan.process.as_ref().and_then(|process| process.filter.as_ref());
+            let of = Surroundings { state: &state, env: &program.env, directory: None, filter };
             hooks::run_all("startContainer", &self.plan.hooks.start_container, &of)?;
         }
         program.get_ready(self.inherited)?;
@@ -376,7 +382,7 @@ impl Init {
         // 8. The new root.
         if !plan.hooks.create_container.is_empty() {
             let state = self.hook_state(Status::Creating);
-            let of = Surroundings { state: &state, env: plan.env(), directory: None };
+            let of = Surroundings { state: &state, env: plan.env(), directory: None, filter: None };
             hooks::run_all("createContainer", &plan.hooks.create_container, &of)?;
         }
         for (path, value) in &plan.sysctls {

@@ -136,7 +136,8 @@ pub fn run_poststop(record: &Record) -> Result<()> {
     }
     let state = record.hook_state(Status::Stopped);
     let env = hooks::own_env();
-    let of = Surroundings { state: &state, env: &env, directory: Some(&record.bundle) };
+    let of =
+        Surroundings { state: &state, env: &env, directory: Some(&record.bundle), filter: None };
     let run = |hook| hooks::run_all("poststop", std::slice::from_ref(hook), &of);
     let results: Vec<Result<()>> = record.hooks.poststop.iter().map(run).collect();
     results.into_iter().collect()

@@ -105,7 +105,8 @@ pub fn run_poststart(record: &Record) -> Result<()> {
     }
     let state = record.hook_state(Status::Running);
     let env = hooks::own_env();
-    let of = Surroundings { state: &state, env: &env, directory: Some(&record.bundle) };
+    let of =
+        Surroundings { state: &state, env: &env, directory: Some(&record.bundle), filter: None };
     let result = hooks::run_all("poststart", &record.hooks.poststart, &of);
     if result.is_err() {
         // The hook's error is the one to report.

@@ -1,7 +1,10 @@
 //! Processes: clone3(2), pidfds, execve(2), and what a process sets of itself.
 
 use std::ffi::CString;
+use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
+use std::os::unix::process::CommandExt;
+use std::process::Command;
 
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
@@ -97,6 +100,16 @@ pub fn pidfd_send_signal(pidfd: BorrowedFd<'_>, signal: i32) -> Result<()> {
     Errno::result(unsafe { libc::syscall(libc::SYS_pidfd_send_signal, fd, signal, none, 0) })
         .map(drop)
         .call(|| format!("pidfd_send_signal({fd}, {signal})"))
+}
+
+/// Has something done in the child of a command, before it executes the program.
+pub fn before_exec(
+    command: &mut Command,
+    act: impl FnMut() -> io::Result<()> + Send + Sync + 'static,
+) {
+    // SAFETY: the rule is for children of programs with several threads (signal-safety(7)); the
+    // runtime has one (invariant 5 of `lib.rs`).
+    unsafe { command.pre_exec(act) };
 }
 
 /// Waits until the process has ended, at most so many milliseconds. Whether it has.

@@ -24,6 +24,7 @@ table!(Root, Busybox;
     the_program_is_filtered_whatever_it_may_gain,
     a_filter_without_privileges_is_not_left_with_one,
     an_executed_program_is_filtered_too,
+    a_hook_of_the_container_is_filtered_too,
     the_runtime_calls_nothing_but_execve_under_the_filter[Program("cc"), Hull("runc 1.1.5 calls more")],
     the_runtime_needs_no_call_that_is_refused[Program("cc"), Hull("runc 1.1.5 needs some of them")],
     a_profile_that_refuses_execve_is_refused_before_anything_is_created[Program("cc"), Hull("runc 1.1.5 finds out later")],
@@ -146,6 +147,21 @@ fn an_executed_program_is_filtered_too() {
     let exec = |args: &[&str]| bundle.call(&[&["exec", bundle.id()], args].concat()).finish();
     let _ = exec(&["mkdir", "/made"]).exits(1).says("No space left on device");
     let _ = exec(&["true"]).ok();
+}
+
+// Its program is one of the container's files.
+fn a_hook_of_the_container_is_filtered_too() {
+    let hook = json!({"path": "/bin/mkdir", "args": ["mkdir", "/made"]});
+    let filter = |names: &[&str]| with_profile(all_but(names, "SCMP_ACT_ERRNO"));
+    for gains in [true, false] {
+        let bundle = filter(&["mkdir", "mkdirat"]).set("/process/noNewPrivileges", !gains);
+        let bundle = bundle.set("/hooks/startContainer", json!([hook]));
+        let _ = bundle.run().refused().names("/hooks/startContainer/0").says("not permitted");
+        let bundle = filter(&["reboot"]).set("/process/noNewPrivileges", !gains);
+        let bundle = bundle.set("/hooks/startContainer", json!([hook]));
+        let _ = bundle.run().ok();
+        assert!(bundle.rootfs().join("made").exists());
+    }
 }
 
 fn the_runtime_calls_nothing_but_execve_under_the_filter() {

@@ -25,7 +25,7 @@ use crate::sys::ids::CapabilitySets;
 use rules::{RuleSet, action};
 
 /// What init loads.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Filter {
     /// The program.
     pub instructions: Vec<Instruction>,
@@ -40,7 +40,7 @@ pub struct Filter {
 }
 
 /// Who decides the calls of `SCMP_ACT_NOTIFY`.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Listener {
     /// Its socket, in the runtime namespace.
     pub path: String,
