@@ -40,6 +40,7 @@ def until(is_so, otherwise):
                 return
         except RuntimeError:
             pass
+        # Often enough that no case is slower for it, seldom enough to leave the processor to the engine.
         time.sleep(0.1)
     raise RuntimeError(otherwise)
 

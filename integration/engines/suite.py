@@ -68,7 +68,9 @@ def check(options, tested, own, name, case, tally):
     before = left_behind(tested.module)
     wrong = tested.try_case(case, "hull")
     if not wrong:
-        left = lambda: left_behind(tested.module) - before
+        def left():
+            return left_behind(tested.module) - before
+
         try:
             # An engine's monitor of a container ends after it.
             until(lambda: not left(), "left behind")

@@ -215,6 +215,7 @@ fn an_inherited_mount_namespace_is_as_before_when_the_container_is_gone() {
 
     let killed = inheriting().args(&["sleep", "1000"]);
     let (before, ready) = (Host::now(&killed), killed.fifo("ready"));
+    // It stays until its pid namespace ends, with the runtime: nothing waits for that time.
     let hook = json!({"path": "/bin/sh",
         "args": ["sh", "-c", format!("echo in > {}; exec sleep 1000", ready.path())]});
     let killed = killed.set("/hooks/createContainer", json!([hook]));
