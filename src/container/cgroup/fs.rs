@@ -10,7 +10,7 @@ use nix::fcntl::{AT_FDCWD, OFlag, openat};
 use nix::sys::stat::Mode;
 use nix::unistd::{UnlinkatFlags, unlinkat};
 
-use super::file::{is_gone, read};
+use super::file::{is_gone, read, read_if_there};
 use super::processes::{kill, wait_empty, wait_empty_for};
 use super::walk::walk;
 use super::{devices, errno};
@@ -190,8 +190,12 @@ fn detach_if_unused(cgroup: BorrowedFd<'_>) -> Result<()> {
             let lock = lock.call(|| "open(cgroup.kill)")?;
             // First the lock: whoever has got it after this one looks at the cgroup later, too.
             let is_free = try_lock(lock.as_fd())?;
-            let events = read(cgroup, "cgroup.events").call(|| "read(cgroup.events)")?;
-            if is_free && is_empty(&events) { devices::detach(cgroup) } else { Ok(()) }
+            let events = read_if_there(cgroup, "cgroup.events").call(|| "read(cgroup.events)")?;
+            match events {
+                Some(events) if is_free && is_empty(&events) => devices::detach(cgroup),
+                // In use, or gone since it was opened.
+                _ => Ok(()),
+            }
         }
     }
 }
