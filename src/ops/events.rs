@@ -53,20 +53,24 @@ pub fn events(global: &Global, id: &str, watch: Watch) -> Result<()> {
         global.log.write(Level::Warning, &format!("events {id:?}: {directory:?}: {message}"))?;
     }
     let mut next = Instant::now() + interval;
-    while life.has("populated 1")? == Some(true) {
-        wait_until(next, &life, memory.as_ref())?;
+    loop {
+        // Before the memory is looked at: who is killed is counted before it is gone.
+        let has_ended = life.has("populated 1")? != Some(true);
         if let Some(memory) = &mut memory
             && memory.was_killed()?
         {
             print(id, None)?;
+        }
+        if has_ended {
+            return Ok(());
         }
         if Instant::now() >= next {
             print(id, Some(stats::read(directory)?))?;
             // Not one after another for those that were missed while nobody read.
             next = (next + interval).max(Instant::now());
         }
+        wait_until(next, &life, memory.as_ref())?;
     }
-    Ok(())
 }
 
 /// Waits for the next change or that time.

@@ -53,6 +53,17 @@ impl Fifo {
         }
     }
 
+    /// Puts in lines until there is room for no more: the other side waits for this one.
+    pub fn fill(&self, line: &str) {
+        let line = format!("{line}\n");
+        loop {
+            match rustix::io::write(&self.fd, line.as_bytes()) {
+                Err(rustix::io::Errno::AGAIN) => return,
+                other => assert_eq!(other.expect("write the fifo"), line.len()),
+            };
+        }
+    }
+
     /// For who only wants to know whether something has come.
     pub fn as_fd(&self) -> std::os::fd::BorrowedFd<'_> {
         std::os::fd::AsFd::as_fd(&self.fd)
