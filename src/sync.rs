@@ -13,8 +13,8 @@ pub struct Channel(pub OwnedFd);
 /// What init says.
 #[derive(Debug)]
 pub enum FromInit {
-    /// The mounts are there: the runtime's hooks and network devices are next.
-    Asks,
+    /// The mounts and the devices are there.
+    Made,
     /// All is done but the program. With the terminal's master, if there is a terminal.
     Ready(Option<OwnedFd>),
     /// What went wrong. Init ends.
@@ -37,13 +37,12 @@ pub fn failure(error: &Error) -> Vec<u8> {
 }
 
 impl Channel {
-    /// Init: the runtime is to do its part. Returns when it has.
+    /// Init: the mounts and the devices are there.
     ///
     /// # Errors
-    /// Those of sendmsg(2) and recvmsg(2); that the runtime is gone.
-    pub fn ask(&self) -> Result<()> {
-        send(&self.0, b"A", None)?;
-        self.wait_for_go()
+    /// Those of sendmsg(2).
+    pub fn made(&self) -> Result<()> {
+        send(&self.0, b"M", None)
     }
 
     /// Init: all is done but the program.
@@ -85,7 +84,7 @@ impl Channel {
         let (bytes, fd) = receive(&self.0)?;
         Ok(match bytes.split_first() {
             None => FromInit::Gone,
-            Some((b'A', _)) => FromInit::Asks,
+            Some((b'M', _)) => FromInit::Made,
             Some((b'R', _)) => FromInit::Ready(fd),
             Some((_, text)) => FromInit::Failed(Error::new(String::from_utf8_lossy(text))),
         })

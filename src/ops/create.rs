@@ -8,13 +8,13 @@
 //!   4  clone3 ──────────────────────────────▶
 //!                                              5  join and make namespaces; names; OOM score
 //!                                              6  mounts, devices, terminal
-//!   7  network devices, prestart and     ◀──── Asks
-//!      createRuntime hooks          Go ──────▶ 8  createContainer hooks, sysctls, masked and
+//!   7  device rules; network devices,    ◀──── Made
+//!      prestart and createRuntime
+//!      hooks                        Go ──────▶    if there are hooks or network devices
+//!                                              8  createContainer hooks, sysctls, masked and
 //!                                                 read-only paths, the new root
 //!                                              9  working directory, user, the program's file
-//!                                        ◀──── Ready
-//!   10 device rules, state.json, sockets,
-//!      pid file
+//!   10 state.json, sockets, pid file     ◀──── Ready
 //!                                   Go ──────▶    waits for `start`: a byte in exec.fifo
 //!                                              11 startContainer hooks, label, filter,
 //!                                                 execve
@@ -193,17 +193,28 @@ pub fn build(global: &Global, options: &Options, given: Given, start: Start) -> 
         channel.go()?;
     }
     drop(opened);
-    // While init is at work; `exec` will want it.
+    // While init is at work: what `exec` will want, and what is known of the container when all is done.
     undo.directory().write_config(&bundle.text)?;
+    let stat = process_stat(undo.record.pid)?.ok_or_else(|| undo.how_init_ended())?;
+    undo.record.start_time = stat.start_time;
+    undo.record.created = clock::now();
+    undo.directory().prepare(&undo.record)?;
     let rules = cgroup.as_ref().map(|_| cgroup::devices::load(&plan.resources.devices));
     let rules = rules.transpose().context(|| "config.json: /linux/resources/devices")?.flatten();
 
     // 7. What the runtime does between mounts and the new root; then init is ready.
     let terminal = loop {
         match channel.receive()? {
-            FromInit::Asks => {
-                serve(&plan, &joined, &mut undo)?;
-                channel.go()?;
+            FromInit::Made => {
+                // Not before: they may forbid to make the devices. Not later: hooks may put others in
+                // their place.
+                if let (Some(cgroup), Some(rules)) = (&cgroup, &rules) {
+                    cgroup::devices::attach(cgroup.as_fd(), rules.as_fd(), undo.made_cgroup())?;
+                }
+                if plan.waits_for_runtime() {
+                    serve(&plan, &joined, &mut undo)?;
+                    channel.go()?;
+                }
             }
             FromInit::Ready(terminal) => break terminal,
             FromInit::Failed(error) => return Err(error),
@@ -215,18 +226,12 @@ pub fn build(global: &Global, options: &Options, given: Given, start: Start) -> 
         credentials::set_limits(undo.record.pid, process)?;
     }
 
-    // 10. What init could not have been born with, or have made the container with.
+    // 10. What init could not have been born with.
     if let Some(cgroup) = &cgroup {
         birth::set_late_limits(cgroup, &plan, &undo)?;
-        if let Some(rules) = &rules {
-            cgroup::devices::attach(cgroup.as_fd(), rules.as_fd(), undo.made_cgroup())?;
-        }
     }
     // From here on the container is known, and lives without the runtime.
-    let stat = process_stat(undo.record.pid)?.ok_or_else(|| undo.how_init_ended())?;
-    undo.record.start_time = stat.start_time;
-    undo.record.created = clock::now();
-    undo.directory().write(&undo.record)?;
+    undo.directory().commit()?;
     // Before the program runs: it may say at once that it is ready.
     let listen = || Relay::listen(undo.directory());
     let relay = if start == Start::Later { None } else { listen()? };
@@ -374,9 +379,9 @@ impl Init {
         };
 
         // 7. The runtime's part.
-        let Plan { hooks: of, net_devices, .. } = plan;
-        if !(of.prestart.is_empty() && of.create_runtime.is_empty() && net_devices.is_empty()) {
-            self.channel.ask()?;
+        self.channel.made()?;
+        if plan.waits_for_runtime() {
+            self.channel.wait_for_go()?;
         }
 
         // 8. The new root.

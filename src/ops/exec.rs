@@ -277,7 +277,7 @@ fn hand_over(
     let terminal = match channel.receive()? {
         FromInit::Ready(terminal) => terminal,
         FromInit::Failed(error) => return Err(Some(error)),
-        FromInit::Asks | FromInit::Gone => return Err(None),
+        FromInit::Made | FromInit::Gone => return Err(None),
     };
     if plan.process.limits_by_runtime {
         credentials::set_limits(process.pid, &plan.process)?;

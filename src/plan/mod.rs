@@ -288,6 +288,17 @@ impl Plan {
             || self.mounts.iter().any(|mount| mount.idmap.is_some())
     }
 
+    /// Whether init waits, when the mounts are there, for the runtime: for network devices, for hooks
+    /// of the runtime namespace, or for the device rules, which hold its own hooks.
+    #[must_use]
+    pub fn waits_for_runtime(&self) -> bool {
+        let hooks = &self.hooks;
+        [&hooks.prestart, &hooks.create_runtime, &hooks.create_container]
+            .iter()
+            .any(|hooks| !hooks.is_empty())
+            || !self.net_devices.is_empty()
+    }
+
     /// The environment of the program, if there is a program.
     #[must_use]
     pub fn env(&self) -> &[String] {

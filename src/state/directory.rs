@@ -192,8 +192,24 @@ impl Directory {
     /// # Errors
     /// ENOSPC and the like.
     pub fn write(&self, record: &Record) -> Result<()> {
+        self.prepare(record)?;
+        self.commit()
+    }
+
+    /// Stores the record, for [`Directory::commit`].
+    ///
+    /// # Errors
+    /// ENOSPC and the like.
+    pub fn prepare(&self, record: &Record) -> Result<()> {
         let text = serde_json::to_vec(record).expect("a record holds nothing that JSON does not");
-        self.write_file(NEW_RECORD, &text)?;
+        self.write_file(NEW_RECORD, &text)
+    }
+
+    /// From here on the record that was prepared last is read.
+    ///
+    /// # Errors
+    /// Those of rename(2).
+    pub fn commit(&self) -> Result<()> {
         renameat(&self.fd, NEW_RECORD, &self.fd, RECORD)
             .call(|| format!("rename(\"{}/{NEW_RECORD}\")", self.path))
     }

@@ -10,6 +10,7 @@ use crate::bundle::Bundle;
 use crate::call;
 use crate::case::table;
 use crate::cgroup::{path_of, unified};
+use crate::hooks::hook;
 use crate::lifecycle::assert_nothing_left;
 
 table!(Root, Busybox;
@@ -23,7 +24,9 @@ table!(Root, Busybox;
     mknod_is_refused_by_a_rule[Hull("runc 1.1.5 puts its defaults behind the rules")],
     a_default_device_that_is_denied_is_made_and_stays_shut[Hull("runc 1.1.5 puts its defaults behind the rules")],
     the_rules_reach_cgroups_below,
-    hooks_that_make_the_container_are_not_held_by_its_rules,
+    a_hook_in_the_container_is_refused_a_device_that_no_rule_allows,
+    a_hook_in_the_container_opens_a_device_that_a_rule_allows,
+    hooks_of_the_runtime_find_the_rules_in_force[Program("bpftool")],
     without_a_cgroup_of_its_own_no_rule_applies[Hull("--cgroup-manager is hull's and crun's")],
     in_a_user_namespace_rules_that_deny_are_an_error[Hull("runc ignores them there")],
     a_cgroup_that_stays_loses_the_rules[Hull("runc 1.1.5 removes it"), Program("bpftool")],
@@ -135,14 +138,35 @@ fn the_rules_reach_cgroups_below() {
     allows(&with(json!([deny_all(), allow_it("r")])));
 }
 
-fn hooks_that_make_the_container_are_not_held_by_its_rules() {
-    let bundle = with_rules(json!([deny_all()])).script(": < /dev/null");
-    let open = ["sh", "-c", ": < /dev/kmsg && echo opened > /dev/shm/LOG"];
-    let log = bundle.beside("log");
-    let open = open.map(|word| word.replace("/dev/shm/LOG", log.to_str().expect("UTF-8")));
-    let bundle = bundle.set("/hooks/createContainer", json!([{"path": "/bin/sh", "args": open}]));
-    let _ = bundle.run().ok();
-    assert_eq!(fs::read_to_string(log).expect("the hook has run"), "opened\n");
+/// With a hook in the container's namespaces that opens a device of the host.
+fn with_opening_hook(rules: Value) -> Bundle {
+    let hook = hook(": < /dev/kmsg");
+    with_rules(rules).script(": < /dev/null").set("/hooks/createContainer", json!([hook]))
+}
+
+fn a_hook_in_the_container_is_refused_a_device_that_no_rule_allows() {
+    let _ = with_opening_hook(json!([deny_all()])).try_create().refused();
+}
+
+fn a_hook_in_the_container_opens_a_device_that_a_rule_allows() {
+    let kmsg = json!({"allow": true, "type": "c", "major": 1, "minor": 11, "access": "r"});
+    let _ = with_opening_hook(json!([deny_all(), kmsg])).run().ok();
+}
+
+// Those of graphics cards put a program of their own in its place.
+fn hooks_of_the_runtime_find_the_rules_in_force() {
+    for kind in ["prestart", "createRuntime"] {
+        let bundle = with_rules(json!([deny_all()]));
+        let path = format!("/{}", bundle.id());
+        let (directory, log) = (unified().join(&path[1..]), bundle.beside("log"));
+        let hook =
+            hook(&format!("bpftool cgroup show {} > {}", directory.display(), log.display()));
+        let bundle =
+            bundle.set("/linux/cgroupsPath", path).set(&format!("/hooks/{kind}"), json!([hook]));
+        bundle.create();
+        let programs = fs::read_to_string(log).expect("the hook has run");
+        assert!(programs.contains("device"), "{kind}: {programs:?}");
+    }
 }
 
 fn without_a_cgroup_of_its_own_no_rule_applies() {
