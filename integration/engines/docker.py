@@ -30,21 +30,25 @@ class Engine:
     with each case's: of `docker build` it cannot be chosen otherwise.
     """
 
+    NAME = "docker"
+    SETTINGS = {}
+
     def __init__(self, scratch, archive):
-        self.directory = f"{scratch}/engines/docker"
+        self.directory = f"{scratch}/engines/{self.NAME}"
         os.makedirs(f"{self.directory}/bin")
         os.symlink(DOCKER, f"{self.directory}/bin/docker")
         manager = "systemd" if view.under_systemd() else "cgroupfs"
         self.configuration = {
             **json.loads(readme.configuration('"default-runtime"', os.environ["HULL"])),
             # A directory that overlayfs can have an upper layer in; and nothing of the host's.
-            "data-root": f"{scratch}/layers/docker",
+            "data-root": f"{scratch}/layers/{self.NAME}",
             "storage-driver": "overlay2",
             "exec-opts": [f"native.cgroupdriver={manager}"],
             "bridge": "none",
             "iptables": False,
             "ip6tables": False,
             "shutdown-timeout": 1,
+            **self.SETTINGS,
         }
         self.default = self.configuration["default-runtime"]
         if shutil.which("crun"):

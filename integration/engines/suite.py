@@ -24,17 +24,18 @@ terminal() {{ {HERE}/terminal "$@"; }}
 
 def run(options, scratch, suite, module, tally):
     """Every case in the files beside `module`, which has `NEEDS`, perhaps `IN_IMAGE` (packages beside
-    the essential ones), `SIMPLEST` (a case that a runtime passes if it works here at all) and a
-    class `Engine`: environment(label, runtime) gives the variables of the cases, clean() removes
+    the essential ones), perhaps `OWN` (the engine's own runtimes), `SIMPLEST` (a case that a runtime
+    passes if it works here at all) and a class `Engine`: environment(label, runtime) gives the variables of the cases, clean() removes
     every container.
     """
     engine = module.Engine(scratch, rootfs.image(*getattr(module, "IN_IMAGE", ())))
-    runtimes = {label: shutil.which(label) for label in OWN if shutil.which(label)}
+    labels = getattr(module, "OWN", OWN)
+    runtimes = {label: shutil.which(label) for label in labels if shutil.which(label)}
     runtimes["hull"] = os.environ["HULL"]
     tested = Runner(engine, runtimes, f"{scratch}/{suite}/cases", module)
     try:
         own = []
-        for label in OWN:
+        for label in labels:
             if label not in runtimes:
                 print(f"{suite}: {label} is not installed")
                 continue
