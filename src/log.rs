@@ -2,6 +2,7 @@
 //! error from it, and some of them take nothing else: without being asked for more, the file gets
 //! one record, the error that ended the command.
 
+use std::fmt::Display;
 use std::fs::{File, OpenOptions};
 use std::io::Write;
 use std::os::unix::fs::OpenOptionsExt;
@@ -60,6 +61,17 @@ impl Log {
         }
         let line = if self.is_json { json(level, message) } else { text(level, message) };
         open(path)?.write_all(line.as_bytes()).call(|| format!("write the log {path:?}"))
+    }
+
+    /// Writes what will be done, line by line, if that is wanted.
+    ///
+    /// # Errors
+    /// As [`Log::write`].
+    pub fn write_plan(&self, plan: &dyn Display) -> Result<()> {
+        if self.level != Some(Level::Debug) {
+            return Ok(());
+        }
+        plan.to_string().lines().try_for_each(|line| self.write(Level::Debug, line))
     }
 }
 

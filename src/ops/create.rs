@@ -126,11 +126,7 @@ pub fn build(global: &Global, options: &Options, given: Given, start: Start) -> 
     for warning in &plan.warnings {
         global.log.write(Level::Warning, warning)?;
     }
-    if global.log.level == Some(Level::Debug) {
-        for line in plan.to_string().lines() {
-            global.log.write(Level::Debug, line)?;
-        }
-    }
+    global.log.write_plan(&plan)?;
     let sockets = Sockets::connect(
         plan.process.as_ref().is_some_and(|process| process.terminal.is_some()),
         start != Start::Now { foreground: true },

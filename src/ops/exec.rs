@@ -113,6 +113,7 @@ pub fn exec(global: &Global, options: &Options) -> Result<u8> {
     for warning in &plan.warnings {
         global.log.write(Level::Warning, warning)?;
     }
+    global.log.write_plan(&plan.process)?;
     let has_terminal = plan.process.terminal.is_some();
     let [console, pidfd] = [&options.console_socket, &options.pidfd_socket].map(Option::as_deref);
     let sockets = Sockets::connect(has_terminal, options.detach, console, pidfd)?;

@@ -15,6 +15,7 @@ table!(;
     a_text_log_has_the_error,
     a_successful_call_leaves_the_log_empty[Root, Busybox],
     a_warning_is_not_in_the_log_of_errors[Root, Busybox, Hull("runc logs warnings at its default level")],
+    what_will_be_done_is_logged_when_it_is_asked_for[Root, Busybox, Hull("what is logged is each runtime's own")],
     a_log_file_is_appended_to,
     a_log_file_that_cannot_be_opened_is_refused,
 );
@@ -91,6 +92,23 @@ fn a_warning_is_not_in_the_log_of_errors() {
     let (_, written) = run_with_json_log(&bundle);
     let record: Value = serde_json::from_str(&written).expect("one JSON object");
     assert_eq!(record["level"], "error");
+}
+
+fn what_will_be_done_is_logged_when_it_is_asked_for() {
+    let bundle = Bundle::new().args(&["sleep", "1000"]);
+    bundle.save();
+    let directory = bundle.directory();
+    let id = bundle.id();
+    let create = ["create", "--bundle", text(&directory), id];
+    let exec = ["exec", "--user", "5:6", id, "true"];
+    for (argv, executed) in [(&create[..], "[\"sleep\", \"1000\"]"), (&exec, "[\"true\"]")] {
+        let log = bundle.beside(argv[0]);
+        let output = bundle.call(&[&["--debug", "--log", text(&log)], argv].concat()).finish();
+        assert_eq!(output.ok().stderr, "");
+        let written = fs::read_to_string(&log).expect("the log");
+        assert!(written.contains(&format!("execute {executed} in /")), "{written}");
+        assert_eq!(written.contains("user 5:6"), argv[0] == "exec", "{written}");
+    }
 }
 
 fn a_log_file_is_appended_to() {
