@@ -73,6 +73,11 @@ pub fn pidfd(pid: i32) -> Option<OwnedFd> {
     rustix::process::pidfd_open(Pid::from_raw(pid)?, PidfdFlags::empty()).ok()
 }
 
+/// Whether a process waits in a function of the kernel with this in its name (proc_pid_wchan(5)).
+pub fn waits_in(pid: i32, function: &str) -> bool {
+    fs::read_to_string(format!("/proc/{pid}/wchan")).is_ok_and(|name| name.contains(function))
+}
+
 /// A call being put together. Its output goes to files, not pipes: a container may keep them open after the runtime
 /// has returned.
 pub struct Call {

@@ -7,7 +7,7 @@ use std::path::Path;
 use serde_json::Value;
 
 use crate::bundle::{Bundle, Created};
-use crate::call::{Running, comes_true};
+use crate::call::{Running, comes_true, waits_in};
 use crate::case::table;
 use crate::cgroup::directory_of;
 use crate::fifo::Fifo;
@@ -276,8 +276,7 @@ fn an_oom_that_ends_the_container_is_told_before_its_end() {
     let (container, watching) = with_20_mib(&bundle);
     // It waits for its reader while it tells what is used, and sees what it missed when it goes on.
     watching.lines.fill("warning: not read yet");
-    let path = format!("/proc/{}/wchan", watching.running.pid());
-    let waits = || fs::read_to_string(&path).is_ok_and(|place| place.contains("pipe_write"));
+    let waits = || waits_in(watching.running.pid(), "pipe_write");
     assert!(comes_true(waits), "it does not wait for its reader");
     go.send("fill");
     container.ended();

@@ -258,6 +258,8 @@ fn a_container_that_pause_cannot_suspend_goes_on() {
     ready.line();
     go.send("before");
     assert_eq!(ready.line(), "before");
+    let is_there = || bundle.processes().into_iter().any(|pid| call::waits_in(pid, "fuse"));
+    assert!(call::comes_true(is_there), "nobody waits for the file system");
     let _ = bundle.operate(&["pause"]).refused().says("cannot be suspended");
     assert_eq!(bundle.status(), "running");
     go.send("after");
