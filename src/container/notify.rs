@@ -53,18 +53,19 @@ impl Relay {
     /// Those of poll(2), recv(2) and send(2).
     pub fn wait(&self, init: BorrowedFd<'_>, pid: i32) -> Result<()> {
         loop {
+            // Looked at in this order: before init is seen to have ended, all it said has come.
             let socket = PollFd::new(self.socket.as_fd(), PollFlags::POLLIN);
-            let mut fds = [socket, PollFd::new(init, PollFlags::POLLIN)];
+            let mut fds = [PollFd::new(init, PollFlags::POLLIN), socket];
             match poll(&mut fds, PollTimeout::NONE) {
                 Err(Errno::EINTR) => continue,
                 other => other.call(|| "poll(the socket for sd_notify)")?,
             };
             let is_readable = |fd: &PollFd<'_>| fd.any().unwrap_or(false);
-            if is_readable(&fds[0]) {
+            if is_readable(&fds[1]) {
                 if self.relay(pid)? {
                     return Ok(());
                 }
-            } else if is_readable(&fds[1]) {
+            } else if is_readable(&fds[0]) {
                 return Ok(());
             }
         }
