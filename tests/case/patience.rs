@@ -13,7 +13,7 @@ pub fn slowness() -> u32 {
 }
 
 /// Looks again and again, within the time limit, whether this is so: for what the kernel tells nobody.
-pub fn comes_true(is_so: impl Fn() -> bool) -> bool {
+pub fn comes_true(mut is_so: impl FnMut() -> bool) -> bool {
     let end = Instant::now() + limit();
     while !is_so() {
         if Instant::now() > end {

@@ -78,6 +78,16 @@ pub fn waits_in(pid: i32, function: &str) -> bool {
     fs::read_to_string(format!("/proc/{pid}/wchan")).is_ok_and(|name| name.contains(function))
 }
 
+/// Whether a process waits for a lock (proc_locks(5)).
+pub fn waits_for_a_lock(pid: i32) -> bool {
+    let locks = fs::read_to_string("/proc/locks").expect("/proc/locks");
+    let waits = |line: &str| {
+        let words: Vec<_> = line.split_whitespace().collect();
+        words.get(1) == Some(&"->") && words.get(5) == Some(&pid.to_string().as_str())
+    };
+    locks.lines().any(waits)
+}
+
 /// A call being put together. Its output goes to files, not pipes: a container may keep them open after the runtime
 /// has returned.
 pub struct Call {

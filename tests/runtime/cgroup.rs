@@ -195,7 +195,7 @@ fn kill_all_signals_every_process() {
     let ready = bundle.fifo("ready");
     let child = "trap 'echo child > /ready; exit' USR1; echo started > /ready; while :; do sleep 1000 & wait; done";
     let script =
-        format!("sh -c \"{child}\" & trap 'echo init > /ready' USR1; while :; do wait; done");
+        format!("trap 'echo init > /ready' USR1; sh -c \"{child}\" & while :; do wait; done");
     let bundle = bundle.script(&script);
     bundle.create().start();
     assert_eq!(ready.line(), "started");

@@ -173,16 +173,6 @@ fn a_kill_beside_the_end_of_the_program_is_sent_or_refused() {
     }
 }
 
-/// Whether a process waits for a lock (proc_locks(5)).
-fn waits_for_a_lock(pid: i32) -> bool {
-    let locks = std::fs::read_to_string("/proc/locks").expect("/proc/locks");
-    let waits = |line: &str| {
-        let words: Vec<_> = line.split_whitespace().collect();
-        words.get(1) == Some(&"->") && words.get(5) == Some(&pid.to_string().as_str())
-    };
-    locks.lines().any(waits)
-}
-
 // Without a cgroup `delete` can end no init that is not recorded, and waits for the creator.
 fn delete_force_during_a_create_that_comes_to_its_end_leaves_nothing() {
     let (bundle, ready, go) = waiting_in_a_hook();
@@ -193,7 +183,7 @@ fn delete_force_during_a_create_that_comes_to_its_end_leaves_nothing() {
     let create = bundle.call(&create).begin();
     ready.line();
     let delete = bundle.call(&["delete", "--force", bundle.id()]).begin();
-    assert!(call::comes_true(|| waits_for_a_lock(delete.pid())), "delete does not wait");
+    assert!(call::comes_true(|| call::waits_for_a_lock(delete.pid())), "delete does not wait");
     go.send("go");
     let _ = create.finish().ok();
     let _ = delete.finish().ok();

@@ -3,11 +3,12 @@
 use std::fs;
 use std::os::fd::OwnedFd;
 use std::path::Path;
+use std::time::Duration;
 
 use serde_json::Value;
 
 use crate::bundle::{Bundle, Created};
-use crate::call::{Running, comes_true, waits_in};
+use crate::call::{self, Output, Running, comes_true, waits_in};
 use crate::case::table;
 use crate::cgroup::directory_of;
 use crate::fifo::Fifo;
@@ -64,6 +65,17 @@ impl Watching {
             }
         };
         serde_json::from_str(&line).unwrap_or_else(|error| panic!("{error}: {line:?}"))
+    }
+
+    /// Waits for its end. What nobody reads would keep it from that.
+    fn finish(self) -> Output {
+        if let Some(pidfd) = call::pidfd(self.running.pid()) {
+            comes_true(|| {
+                self.lines.drain();
+                call::readable(&pidfd, Duration::from_millis(1))
+            });
+        }
+        self.running.finish()
     }
 
     /// The next event of this type.
@@ -169,7 +181,7 @@ fn statistics_come_at_the_interval_until_the_container_has_ended() {
         );
     }
     let _ = bundle.kill("KILL").ok();
-    let _ = watching.running.finish().ok();
+    let _ = watching.finish().ok();
 }
 
 fn statistics_of_a_created_and_of_a_paused_container_can_be_had() {
@@ -198,7 +210,7 @@ fn events_need_no_more_memory_the_longer_they_run() {
     // 12 MiB are freed meanwhile.
     assert!(later < first + 2048, "{first} KiB at first, {later} later");
     let _ = bundle.kill("KILL").ok();
-    let _ = watching.running.finish().ok();
+    let _ = watching.finish().ok();
 }
 
 fn events_of_a_stopped_container_are_refused() {
@@ -261,12 +273,12 @@ fn memory_that_runs_out_is_an_event() {
     assert_eq!((&event["id"], event.get("data")), (&bundle.id().into(), None));
     let usage = &statistics(&bundle)["memory"]["usage"];
     assert_eq!(usage["limit"], 20_971_520, "{usage}");
-    if !crate::call::is_peer() {
+    if !call::is_peer() {
         assert!(usage["failcnt"].as_u64() > Some(0), "{usage}");
     }
     go.send("end");
     container.ended();
-    let _ = watching.running.finish().ok();
+    let _ = watching.finish().ok();
 }
 
 fn an_oom_that_ends_the_container_is_told_before_its_end() {
@@ -281,7 +293,7 @@ fn an_oom_that_ends_the_container_is_told_before_its_end() {
     go.send("fill");
     container.ended();
     watching.event_of("oom");
-    let _ = watching.running.finish().ok();
+    let _ = watching.finish().ok();
 }
 
 fn without_the_memory_controller_a_warning_says_so() {
@@ -291,5 +303,5 @@ fn without_the_memory_controller_a_warning_says_so() {
     assert!(line.starts_with("warning: ") && line.contains("no oom events"), "{line}");
     assert_eq!(watching.event()["type"], "stats");
     let _ = bundle.kill("KILL").ok();
-    let _ = watching.running.finish().ok();
+    let _ = watching.finish().ok();
 }

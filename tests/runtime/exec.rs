@@ -455,8 +455,7 @@ fn signals_are_forwarded_in_the_foreground() {
     let bundle = waiting();
     let ready = bundle.fifo("ready");
     run(&bundle);
-    bundle.fifo("never");
-    let script = "trap 'exit 9' TERM; echo ready > /ready; read line < /never";
+    let script = "trap 'exit 9' TERM; echo ready > /ready; while :; do sleep 1000 & wait; done";
     let exec = bundle.exec_call(&[], &["sh", "-c", script]).begin();
     ready.line();
     exec.signal(rustix::process::Signal::TERM);

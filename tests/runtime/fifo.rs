@@ -53,6 +53,12 @@ impl Fifo {
         }
     }
 
+    /// Takes out what is there.
+    pub fn drain(&self) {
+        let mut buffer = [0; 4096];
+        while rustix::io::read(&self.fd, &mut buffer).is_ok_and(|count| count > 0) {}
+    }
+
     /// Puts in lines until there is room for no more: the other side waits for this one.
     pub fn fill(&self, line: &str) {
         let line = format!("{line}\n");

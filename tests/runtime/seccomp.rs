@@ -1,9 +1,8 @@
 //! The filter of system calls: config-linux.md, "Seccomp". What a profile means is the matter of `tests/seccomp`;
 //! here it is what the runtime does with it, and what becomes of a runtime that is itself filtered.
 
-use std::fs::{self, Permissions};
+use std::net::Shutdown;
 use std::os::fd::OwnedFd;
-use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -236,9 +235,7 @@ fn an_execve_that_is_refused_by_its_arguments_is_an_error_of_the_runtime() {
 /// Not even exit_group is permitted to who must end, or it is an agent who refuses all.
 fn an_init_that_may_not_tell_why_it_failed_ends_all_the_same() {
     let unknown = |bundle: Bundle| {
-        bundle.write("bin/unknown", "no program");
-        let path = bundle.rootfs().join("bin/unknown");
-        fs::set_permissions(path, Permissions::from_mode(0o755)).expect("chmod");
+        bundle.write_program("bin/unknown", "no program");
         bundle.args(&["/bin/unknown"])
     };
     let ended = "ended before the program was executed";
@@ -443,6 +440,9 @@ fn an_agent_that_goes_before_start_fails_it() {
     let listener = UnixListener::bind(&path).expect("bind");
     let bundle = bundle.set("/linux/seccomp/listenerPath", path.to_str().expect("UTF-8"));
     let _created = bundle.create();
+    // Not by its end: the child of another test may have it until its execve(2).
+    let (connection, _) = listener.accept().expect("accept");
+    connection.shutdown(Shutdown::Both).expect("shutdown");
     stop_listening(listener);
     let _ = bundle.try_start().refused().names("/linux/seccomp/listenerPath");
     assert_eq!(bundle.status(), "stopped");

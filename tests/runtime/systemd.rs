@@ -369,7 +369,7 @@ fn limits_of_a_user_survive_a_daemon_reload() {
 
 /// How many: `HULL_TEST_CYCLES`, or a few.
 fn cycles() -> usize {
-    std::env::var("HULL_TEST_CYCLES").ok().and_then(|text| text.parse().ok()).unwrap_or(20)
+    std::env::var("HULL_TEST_CYCLES").ok().and_then(|text| text.parse().ok()).unwrap_or(10)
 }
 
 fn containers_one_after_another_leave_no_unit() {
