@@ -91,6 +91,7 @@ class Engine:
         return {
             "PATH": f"{self.directory}/bin:/usr/sbin:/usr/bin:/sbin:/bin:{os.environ['PATH']}",
             "DOCKER_CONFIG": f"{self.directory}/client",
+            "RUNTIME": label,
             "RUN": f"--runtime {label} --network none",
             "IMAGE": rootfs.IMAGE,
         }
