@@ -30,6 +30,7 @@ table!(Root, Busybox;
     without_a_cgroup_of_its_own_no_rule_applies[Hull("--cgroup-manager is hull's and crun's")],
     in_a_user_namespace_rules_that_deny_are_an_error[Hull("runc ignores them there")],
     a_cgroup_that_stays_loses_the_rules[Hull("runc 1.1.5 removes it"), Program("bpftool")],
+    a_create_that_fails_leaves_no_rules_on_a_cgroup_that_stays[Hull("runc 1.1.5 removes it"), Program("bpftool")],
     a_cgroup_that_stays_gets_the_rules_of_the_next_container[Hull("runc 1.1.5 removes it")],
     a_create_that_is_refused_leaves_the_rules_of_who_is_in_the_cgroup,
     a_delete_leaves_the_rules_of_the_next_container_in_the_cgroup[Hull("runc 1.1.5 removes the cgroup")],
@@ -145,7 +146,8 @@ fn with_opening_hook(rules: Value) -> Bundle {
 }
 
 fn a_hook_in_the_container_is_refused_a_device_that_no_rule_allows() {
-    let _ = with_opening_hook(json!([deny_all()])).try_create().refused();
+    let refused = with_opening_hook(json!([deny_all()])).try_create().refused();
+    let _ = refused.names("/hooks/createContainer/0");
 }
 
 fn a_hook_in_the_container_opens_a_device_that_a_rule_allows() {
@@ -223,6 +225,13 @@ fn a_cgroup_that_stays_loses_the_rules() {
 }
 
 // As a runtime leaves it that was killed: of two programs each would have to allow an access.
+// Its program is looked for when the rules are in force.
+fn a_create_that_fails_leaves_no_rules_on_a_cgroup_that_stays() {
+    let (bundle, path) = in_a_cgroup_that_stays(json!([deny_all()]));
+    let _ = bundle.args(&["no-such-program"]).try_create().refused().says("no-such-program");
+    assert_eq!(attached(&path), [0; 0]);
+}
+
 fn a_cgroup_that_stays_gets_the_rules_of_the_next_container() {
     let (first, path) = in_a_cgroup_that_stays(json!([deny_all()]));
     let container = first.create();
