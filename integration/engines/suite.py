@@ -25,8 +25,8 @@ terminal() {{ {HERE}/terminal "$@"; }}
 def run(options, scratch, suite, module, tally):
     """Every case in the files beside `module`, which has `NEEDS`, perhaps `IN_IMAGE` (packages beside
     the essential ones), perhaps `OWN` (the engine's own runtimes), `SIMPLEST` (a case that a runtime
-    passes if it works here at all) and a class `Engine`: environment(label, runtime) gives the variables of the cases, clean() removes
-    every container.
+    passes if it works here at all) and a class `Engine`: environment(label, runtime) gives the variables
+    of the cases, clean() removes every container.
     """
     engine = module.Engine(scratch, rootfs.image(*getattr(module, "IN_IMAGE", ())))
     labels = getattr(module, "OWN", OWN)

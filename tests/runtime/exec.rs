@@ -455,6 +455,7 @@ fn signals_are_forwarded_in_the_foreground() {
     let bundle = waiting();
     let ready = bundle.fifo("ready");
     run(&bundle);
+    // A shell that waits for a child loses no signal, as one that opens a file can: `sleep` is there to be waited for.
     let script = "trap 'exit 9' TERM; echo ready > /ready; while :; do sleep 1000 & wait; done";
     let exec = bundle.exec_call(&[], &["sh", "-c", script]).begin();
     ready.line();
