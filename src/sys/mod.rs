@@ -10,6 +10,8 @@ pub mod filter;
 pub mod ids;
 pub mod limits;
 pub mod lock;
+#[cfg(target_arch = "x86_64")]
+pub mod memcpy;
 pub mod mount;
 pub mod netlink;
 pub mod path;
