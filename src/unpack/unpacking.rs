@@ -39,7 +39,9 @@ pub struct Options {
     pub bundle: PathBuf,
     /// `--platform`.
     pub platform: Option<Platform>,
-    /// `--layout shared --store DIR`; none: `--layout copy`.
+    /// `--layout`.
+    pub layout: Layout,
+    /// `--store DIR`, which [`Layout::Shared`] needs.
     pub store: Option<PathBuf>,
     /// `--uid-map`, `--gid-map`, `--rootless`.
     pub whose: Whose,
@@ -55,6 +57,15 @@ pub struct Options {
     pub is_quiet: bool,
     /// `--json`.
     pub is_json: bool,
+}
+
+/// How the root filesystem is laid out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Layout {
+    /// One merged tree; of layers in a store, if there is one.
+    Copy,
+    /// An overlay of layers in a store.
+    Shared,
 }
 
 /// What the steps have in common.
@@ -110,8 +121,15 @@ pub fn unpack(options: &Options, interrupt: &Interrupt) -> Result<()> {
         Some(store) => {
             let (names, layers) = unpacking.share(store, &kind)?;
             let layers = Lowers { prefix: kind.prefix, directories: layers };
-            overlay::make_directories(&bundle, &layers)?;
-            store.enter(bundle.directory(), &path, kind.prefix, &names)?;
+            match options.layout {
+                Layout::Copy => {
+                    unpacking.merge(bundle.make_directory(ROOTFS, Mode::S_IRWXU)?, &layers)?;
+                }
+                Layout::Shared => {
+                    overlay::make_directories(&bundle, &layers)?;
+                    store.enter(bundle.directory(), &path, kind.prefix, &names)?;
+                }
+            }
             user.resolve(|path| Ok(open_layered(&layers, path)?.map(BufReader::new)))
         }
     };
@@ -173,7 +191,15 @@ impl Unpacking<'_> {
         Ok(())
     }
 
-    /// `--layout shared`: the layers that the store does not have yet. All of them, the topmost first.
+    /// `--layout copy --store DIR`: what the layers of the store show, as one tree.
+    fn merge(&mut self, rootfs: OwnedFd, layers: &Lowers) -> Result<()> {
+        let mut extractor = Extractor::new(rootfs, self.extraction(Whiteouts::Apply))?;
+        extractor.merge(layers, &|| self.interrupt.check())?;
+        self.remarks.extend(extractor.finish()?);
+        Ok(())
+    }
+
+    /// `--store DIR`: the layers that the store does not have yet. All of them, the topmost first.
     fn share(&mut self, store: &Store, kind: &Kind) -> Result<(Vec<LayerName>, Vec<Rc<OwnedFd>>)> {
         let mut names: Vec<LayerName> =
             self.image.layers.iter().map(|layer| kind.layer(Some(&layer.chain_id))).collect();

@@ -7,7 +7,7 @@ use std::process::{Command, Stdio};
 use hull::unpack::image::digest::Digest;
 use serde_json::json;
 
-use crate::bundles::{BOTH, image, layers, unpack};
+use crate::bundles::{EACH, image, layers, unpack};
 use crate::case::table;
 use crate::saved::{LAYER, Layout, config, named};
 
@@ -53,7 +53,7 @@ fn limits_are_of_all_layers_together() {
     let bytes: usize = layers().iter().map(Vec::len).sum();
     // Three entries and two; the directory that the second one is in is made again in a store.
     for (flag, enough) in [("--max-entries", [5, 6]), ("--max-size", [bytes; 2])] {
-        for (further, enough) in BOTH.into_iter().zip(enough) {
+        for (further, enough) in EACH.into_iter().zip(enough) {
             let try_with = |limit: usize| {
                 // The layers of a store are not extracted again.
                 let layout = image(&json!({}), &layers());

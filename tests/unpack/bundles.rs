@@ -41,8 +41,11 @@ table!(Root;
 const PASSWD: &str = "root:x:0:0::/root:/bin/sh\nweb:x:33:34::/:/bin/sh\n";
 const GROUP: &str = "root:x:0:\nadm:x:4:web\n";
 
-/// Layouts for `copy` and `shared`, so that a test is of both.
-pub const BOTH: [&[&str]; 2] = [&[], &["--layout", "shared"]];
+pub const SHARED: &[&str] = &["--layout", "shared"];
+/// Of what a store has.
+pub const COPIED: &[&str] = &["--layout", "copy"];
+/// So that a test is of each.
+pub const EACH: [&[&str]; 3] = [&[], COPIED, SHARED];
 
 /// An image that says this of its execution.
 pub fn image(execution: &Value, layers: &[Vec<u8>]) -> Layout {
@@ -64,11 +67,11 @@ pub fn layers() -> Vec<Vec<u8>> {
     vec![tar(files), tar([file("etc/new", "new"), file("etc/.wh.group", "")])]
 }
 
-/// `--platform`, then further arguments, the image and the bundle `b`.
+/// `--platform`, then further arguments, with a store if they name a layout, the image and the bundle.
 pub fn arguments(layout: &Layout, further: &[&str], bundle: &Path) -> Vec<String> {
     let mut all = vec!["--platform".to_owned(), "linux/amd64".to_owned()];
     all.extend(further.iter().map(|&word| word.to_owned()));
-    if further.contains(&"shared") {
+    if further.contains(&"--layout") {
         let store = layout.scratch.path("store");
         all.extend(["--store".to_owned(), store.display().to_string()]);
     }
@@ -181,7 +184,7 @@ fn a_bundle_in_a_directory_that_is_missing_is_refused() {
 }
 
 fn nothing_is_left_of_an_image_with_a_wrong_layer() {
-    for further in BOTH {
+    for further in EACH {
         let layout = image(&json!({}), &layers());
         let right = layout.blob(LAYER, &layers()[1]);
         // The same length of the descriptor's blob, other bytes.
@@ -214,7 +217,7 @@ impl Waiting {
     fn run_by(layout: &Layout, program: &[&str]) -> Self {
         // The first run makes the store; gc leaves it empty.
         let first = bundle(layout).with_file_name("first");
-        unpack_to(layout, BOTH[1], &first).succeeds();
+        unpack_to(layout, SHARED, &first).succeeds();
         let store = layout.scratch.path("store");
         let layer = walk_one(&store.join("layers"));
         let name = format!(
@@ -230,7 +233,7 @@ impl Waiting {
         let child = Command::new(program[0])
             .args(&program[1..])
             .arg(env!("CARGO_BIN_EXE_hull-unpack"))
-            .args(arguments(layout, BOTH[1], &bundle(layout)))
+            .args(arguments(layout, SHARED, &bundle(layout)))
             .stdout(Stdio::null())
             .stderr(Stdio::null())
             .spawn()
@@ -302,7 +305,7 @@ fn after_sigkill_the_same_command_succeeds() {
     waiting.signal(Signal::KILL);
     assert_eq!(left(&layout), [".b.hull-unpack"]);
     drop(waiting);
-    unpack(&layout, BOTH[1]).succeeds();
+    unpack(&layout, SHARED).succeeds();
     assert_eq!(left(&layout), ["b"]);
     let staging = layout.scratch.path("store").join("staging");
     assert_eq!(fs::read_dir(staging).expect("list").count(), 0);
@@ -332,8 +335,8 @@ fn nothing_is_left_when_the_disk_is_full() {
 }
 
 /// An image with this as its passwd, and an answer for the user `web`, in both layouts.
-fn with_passwd(passwd: &[Entry], user: &str) -> [(Answer, Layout); 2] {
-    BOTH.map(|further| {
+fn with_passwd(passwd: &[Entry], user: &str) -> [(Answer, Layout); 3] {
+    EACH.map(|further| {
         let entries = [&[directory("etc/")], passwd].concat();
         let layout = image(&json!({ "User": user }), &[tar(entries)]);
         (unpack(&layout, further), layout)
@@ -411,7 +414,7 @@ fn ids_are_moved_by_ranges() {
     use std::os::unix::fs::MetadataExt;
     let disk = character("disk", 8, 0).mode(0o666);
     let layer = tar([file("root", "").owner(0, 0), file("web", "").owner(33, 34), disk]);
-    for further in BOTH {
+    for further in EACH {
         let layout = image(&json!({}), std::slice::from_ref(&layer));
         let maps = ["--uid-map", "0:100000:65536", "--gid-map", "0:200000:65536"];
         unpack(&layout, &[further, &maps].concat()).succeeds();

@@ -9,7 +9,7 @@ use hull::unpack::image::digest::Digest;
 use serde_json::json;
 
 use crate::archive::{file, tar};
-use crate::bundles::{BOTH, arguments, bundle, image, layers, left, unpack};
+use crate::bundles::{EACH, arguments, bundle, image, layers, left, unpack};
 use crate::case::table;
 use crate::patience::comes_true;
 use crate::saved::{self, LAYER, Layout, gzip, named};
@@ -31,7 +31,7 @@ fn a_standard_error_that_is_full_changes_nothing() {
             .status();
         status.expect("run hull-unpack").code()
     };
-    for further in BOTH {
+    for further in EACH {
         let right = layout();
         assert_eq!(unpack(&right, further), Some(0));
         assert_eq!(left(&right), ["b"]);

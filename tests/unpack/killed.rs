@@ -7,7 +7,7 @@ use std::process::{Command, Stdio};
 
 use serde_json::json;
 
-use crate::bundles::{BOTH, arguments, bundle, image, layers, left, unpack};
+use crate::bundles::{EACH, SHARED, arguments, bundle, image, layers, left, unpack};
 use crate::case::table;
 use crate::saved::hull_unpack;
 use crate::tree::lines;
@@ -57,7 +57,7 @@ fn without_times_of_whiteouts(tree: &Path) -> Vec<(Vec<u8>, String)> {
 }
 
 fn whenever_it_is_killed_the_same_command_succeeds() {
-    for further in BOTH {
+    for further in EACH {
         let layout = image(&json!({}), &layers());
         let store = layout.scratch.path("store");
         // Directories beside and above the trees have the time of their making.
@@ -98,7 +98,7 @@ fn whenever_a_removal_is_killed_it_can_be_repeated() {
     let store = layout.scratch.path("store");
     let remove = ["rm".to_owned(), bundle(&layout).display().to_string()];
     let make = || {
-        unpack(&layout, BOTH[1]).succeeds();
+        unpack(&layout, SHARED).succeeds();
         let written = bundle(&layout).join("upper/written");
         fs::create_dir(&written).expect("create a directory");
         fs::write(written.join("file"), "").expect("write a file");
@@ -129,7 +129,7 @@ fn whenever_a_removal_is_killed_it_can_be_repeated() {
 
 fn of_two_who_remove_a_bundle_one_is_refused() {
     let layout = image(&json!({}), &layers());
-    unpack(&layout, BOTH[1]).succeeds();
+    unpack(&layout, SHARED).succeeds();
     let place = bundle(&layout).display().to_string();
     let lock = fs::File::open(bundle(&layout)).expect("open the bundle");
     rustix::fs::flock(&lock, rustix::fs::FlockOperation::LockExclusive).expect("lock it");
@@ -137,7 +137,7 @@ fn of_two_who_remove_a_bundle_one_is_refused() {
     // The other one has renamed it.
     let renamed = bundle(&layout).with_file_name(".b.hull-unpack");
     fs::rename(bundle(&layout), &renamed).expect("rename the bundle");
-    for answer in [hull_unpack(&["rm", &place]), unpack(&layout, BOTH[1])] {
+    for answer in [hull_unpack(&["rm", &place]), unpack(&layout, SHARED)] {
         answer.fails(&["in use"]);
         assert!(renamed.join("layers.json").exists());
     }

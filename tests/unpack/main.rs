@@ -13,6 +13,7 @@ mod hostile;
 mod kernel;
 mod killed;
 mod malformed;
+mod merged;
 mod need;
 mod oracles;
 mod overlay;
@@ -38,6 +39,7 @@ fn main() {
         hostile::TABLE,
         killed::TABLE,
         malformed::TABLE,
+        merged::TABLE,
         oracles::TABLE,
         overlay::TABLE,
         random::TABLE,

@@ -52,7 +52,8 @@ fn shown(layers: &[Vec<u8>], prefix: Prefix) -> std::collections::BTreeMap<Vec<u
     lines(&mounted.0)
 }
 
-fn layers() -> Vec<Vec<u8>> {
+/// All that whiteouts can do.
+pub fn layers() -> Vec<Vec<u8>> {
     vec![
         tar([
             directory(".").mode(0o755),
@@ -118,7 +119,7 @@ fn layers() -> Vec<Vec<u8>> {
 const CAPABILITY: [u8; 20] = [1, 0, 0, 2, 0, 32, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0];
 
 /// Without what overlayfs cannot show: that a file of a layer below is another one than its copy.
-fn without_groups(tree: std::collections::BTreeMap<Vec<u8>, String>) -> Vec<(Vec<u8>, String)> {
+pub fn without_groups(tree: std::collections::BTreeMap<Vec<u8>, String>) -> Vec<(Vec<u8>, String)> {
     let words = |line: String| {
         line.split(' ').filter(|word| !word.starts_with('=')).collect::<Vec<_>>().join(" ")
     };

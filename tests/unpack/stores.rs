@@ -8,7 +8,7 @@ use std::process::{Command, Stdio};
 use serde_json::json;
 
 use crate::archive::{directory, file, tar};
-use crate::bundles::{arguments, bundle, image, layers, unpack, unpack_to};
+use crate::bundles::{SHARED, arguments, bundle, image, layers, unpack, unpack_to};
 use crate::case::table;
 use crate::saved::{Answer, Layout, hull_unpack};
 
@@ -31,9 +31,7 @@ table!(Root;
     a_bundle_with_a_copy_is_not_mounted_and_not_removed,
 );
 
-const SHARED: &[&str] = &["--layout", "shared"];
-
-fn store(layout: &Layout) -> PathBuf {
+pub fn store(layout: &Layout) -> PathBuf {
     layout.scratch.path("store")
 }
 
@@ -41,13 +39,13 @@ fn ask(command: &str, path: &Path) -> Answer {
     hull_unpack(&[command, path.to_str().expect("UTF-8")])
 }
 
-fn collect(layout: &Layout, further: &[&str]) -> Answer {
+pub fn collect(layout: &Layout, further: &[&str]) -> Answer {
     let store = store(layout);
     hull_unpack(&[&["gc", "--store", store.to_str().expect("UTF-8")], further].concat())
 }
 
 /// How many layers the store has.
-fn count(layout: &Layout) -> usize {
+pub fn count(layout: &Layout) -> usize {
     let kinds = fs::read_dir(store(layout).join("layers")).expect("list the kinds");
     let layers =
         kinds.map(|kind| fs::read_dir(kind.expect("a kind").path()).expect("list").count());

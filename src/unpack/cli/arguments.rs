@@ -9,7 +9,7 @@ use crate::unpack::config::Wishes;
 use crate::unpack::extract::Limits;
 use crate::unpack::image::reference::Reference;
 use crate::unpack::owners::Range;
-use crate::unpack::unpacking::Options;
+use crate::unpack::unpacking::{Layout, Options};
 use crate::unpack::user_namespace::Whose;
 
 /// Entries: four times what the largest distributions have in an image.
@@ -35,12 +35,13 @@ pub fn unpack() -> Parser {
             value(
                 "layout",
                 "LAYOUT",
-                "copy (default): the bundle has all files; shared: an overlay of layers in a store",
+                "copy (default): the bundle has all files, those of a store by reference where the \
+                 filesystem can; shared: an overlay of layers in a store",
             )
             .value_parser(["copy", "shared"]),
         )
         .arg(
-            value("store", "DIR", "Where shared layers are kept")
+            value("store", "DIR", "Where layers are kept, each once")
                 .value_parser(clap::value_parser!(PathBuf)),
         )
         .arg(
@@ -109,7 +110,7 @@ pub fn others() -> [Parser; 4] {
                     .long("store")
                     .value_name("DIR")
                     .required(true)
-                    .help("Where shared layers are kept")
+                    .help("Where layers are kept")
                     .value_parser(clap::value_parser!(PathBuf)),
             ),
     ]
@@ -147,8 +148,8 @@ fn options(matches: &ArgMatches) -> Result<Options, String> {
     let number = |name: &str| *matches.get_one::<u64>(name).expect("it has a default");
     let store = matches.get_one::<PathBuf>("store").cloned();
     let is_shared = text("layout").as_deref() == Some("shared");
-    if is_shared != store.is_some() {
-        return Err("--layout shared and --store DIR go together".to_owned());
+    if is_shared && store.is_none() {
+        return Err("--layout shared needs --store DIR".to_owned());
     }
     let wishes = Wishes {
         args: texts("args"),
@@ -163,6 +164,7 @@ fn options(matches: &ArgMatches) -> Result<Options, String> {
         image: matches.get_one::<Reference>("image").cloned().expect("clap requires it"),
         bundle: matches.get_one::<PathBuf>("bundle").cloned().expect("clap requires it"),
         platform: matches.get_one("platform").cloned(),
+        layout: if is_shared { Layout::Shared } else { Layout::Copy },
         store,
         whose: Whose {
             uids: ranges("uid-map"),
@@ -228,7 +230,19 @@ mod tests {
         assert_eq!((wishes.user.as_deref(), wishes.tty), (Some("7:8"), true));
         assert_eq!(options.whose.uids.len(), 2);
         assert_eq!(options.limits.size, 3 << 20);
-        assert_eq!(options.store, Some(PathBuf::from("s")));
+        assert_eq!((options.layout, options.store), (Layout::Shared, Some(PathBuf::from("s"))));
+    }
+
+    #[test]
+    fn a_copy_needs_no_store_and_takes_one() {
+        for (line, store) in [
+            ("hull-unpack a b", None),
+            ("hull-unpack --store s a b", Some("s")),
+            ("hull-unpack --layout copy --store s a b", Some("s")),
+        ] {
+            let options = options(line);
+            assert_eq!((options.layout, options.store), (Layout::Copy, store.map(PathBuf::from)));
+        }
     }
 
     #[test]
@@ -236,7 +250,6 @@ mod tests {
         for line in [
             "hull-unpack a",
             "hull-unpack --layout shared a b",
-            "hull-unpack --store s a b",
             "hull-unpack --layout other a b",
             "hull-unpack --rootless --uid-map 0:0:1 a b",
             "hull-unpack --uid-map 0:0 a b",

@@ -37,6 +37,11 @@ impl Prefix {
         [self.text(), last.as_bytes()].concat()
     }
 
+    /// Whether overlayfs reads it in this form, and does not show it.
+    pub fn is_own(self, name: &[u8]) -> bool {
+        name.strip_prefix(self.text()).is_some_and(|last| !last.starts_with(b"overlay."))
+    }
+
     /// An image's own attribute of overlayfs, so that overlayfs shows it and does not obey it
     /// (overlayfs.rst, "Nesting overlayfs mounts"; since Linux 6.7).
     pub fn escape(self, name: &[u8]) -> Vec<u8> {
@@ -44,6 +49,12 @@ impl Prefix {
             Some(last) => [self.text(), b"overlay.", last].concat(),
             None => name.to_vec(),
         }
+    }
+
+    /// The image's name of an attribute that was escaped.
+    pub fn unescape(self, name: &[u8]) -> Vec<u8> {
+        let last = name.strip_prefix(self.text()).and_then(|rest| rest.strip_prefix(b"overlay."));
+        last.map_or_else(|| name.to_vec(), |last| [self.text(), last].concat())
     }
 }
 
@@ -142,6 +153,9 @@ mod tests {
         let name = b"trusted.overlay.opaque".to_vec();
         assert_eq!(Prefix::Trusted.escape(&name), b"trusted.overlay.overlay.opaque");
         assert_eq!(Prefix::User.escape(&name), name);
+        for prefix in [Prefix::Trusted, Prefix::User] {
+            assert_eq!(prefix.unescape(&prefix.escape(&name)), name);
+        }
         assert_eq!(Prefix::Trusted.escape(b"user.overlay"), b"user.overlay");
     }
 

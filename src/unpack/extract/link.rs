@@ -6,8 +6,10 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use nix::errno::Errno;
 use nix::fcntl::{AtFlags, copy_file_range, openat};
 use nix::sys::stat::{FileStat, Mode, SFlag, fstatat};
+use nix::sys::uio::{pread, pwrite};
 use nix::unistd::{Whence, ftruncate, linkat, lseek64};
 
+use super::Prefix;
 use super::directories::Place;
 use super::lowers::{Found, READ, attributes_of_stat};
 use super::name::{self, Subject, join, shown};
@@ -65,6 +67,9 @@ impl Tree {
     /// For overlayfs: what a layer below has under that name becomes a file of this one, as overlayfs
     /// itself does before it makes a link.
     fn copy_up(&mut self, directory: &Place, name: &[u8]) -> Result<bool> {
+        let Some(prefix) = self.overlay.as_ref().map(|overlay| overlay.lowers.prefix) else {
+            return Ok(false);
+        };
         let path = join(&directory.path, name);
         match fstatat(directory, name, AtFlags::AT_SYMLINK_NOFOLLOW) {
             Err(Errno::ENOENT) => {}
@@ -72,7 +77,7 @@ impl Tree {
             _ => return Ok(false),
         }
         match self.below(&path)? {
-            Found::File(below) => self.copy_file(&below, directory, name)?,
+            Found::File(below) => self.copy_file(&below, directory, name, prefix)?,
             Found::Symlink(below, target) => {
                 let stat = stat_of(&below, name)?;
                 self.symlink(directory, name, &attributes_of_stat(&stat), &target)?;
@@ -84,8 +89,15 @@ impl Tree {
         Ok(true)
     }
 
-    /// Extended attributes are those of regular files; a device's could only be read by opening it.
-    fn copy_file(&mut self, below: &OwnedFd, directory: &Place, name: &[u8]) -> Result<()> {
+    /// What is neither a directory nor a symbolic link has the same name in a layer. Extended attributes are
+    /// those of regular files; a device's could only be read by opening it.
+    pub fn copy_file(
+        &mut self,
+        below: &OwnedFd,
+        directory: &Place,
+        name: &[u8],
+        prefix: Prefix,
+    ) -> Result<()> {
         let stat = stat_of(below, name)?;
         let kind = kind_of(&stat);
         if kind != SFlag::S_IFREG {
@@ -93,17 +105,15 @@ impl Tree {
         }
         let from = openat(below, name, READ, Mode::empty())
             .call(|| format!("openat({:?})", shown(name)))?;
-        let attributes = match &self.overlay {
-            Some(overlay) => overlay.lowers.attributes_of(&from)?,
-            None => attributes_of_stat(&stat),
-        };
+        let attributes = self.attributes_in(&from, prefix)?;
         let to = self.new_file(directory, name, attributes.mode_of_new_file())?;
         self.copied += copy_data(from.as_fd(), to.as_fd(), stat.st_size)?;
         self.give_to_file(to.as_fd(), directory, &attributes)
     }
 }
 
-fn stat_of(directory: impl AsFd, name: &[u8]) -> Result<FileStat> {
+/// What has that name, a symbolic link too.
+pub fn stat_of(directory: impl AsFd, name: &[u8]) -> Result<FileStat> {
     fstatat(directory, name, AtFlags::AT_SYMLINK_NOFOLLOW)
         .call(|| format!("fstatat({:?})", shown(name)))
 }
@@ -122,12 +132,38 @@ fn copy_data(from: BorrowedFd<'_>, to: BorrowedFd<'_>, size: i64) -> Result<u64>
         let (mut input, mut output) = (start, start);
         while input < end {
             let left = usize::try_from(end - input).unwrap_or(usize::MAX);
-            let length = copy_file_range(from, Some(&mut input), to, Some(&mut output), left)
-                .call(|| format!("copy_file_range({left} bytes)"))?;
+            let length = match copy_file_range(from, Some(&mut input), to, Some(&mut output), left)
+            {
+                // The store may be on another filesystem than the bundle.
+                Err(Errno::EXDEV) => {
+                    let length = copy_piece(from, to, input, left.min(PIECE))?;
+                    input += length as i64;
+                    output = input;
+                    length
+                }
+                length => length.call(|| format!("copy_file_range({left} bytes)"))?,
+            };
             if length == 0 {
                 return Err(Error::new("a file of a layer below became shorter"));
             }
             copied += length as u64;
         }
     }
+}
+
+/// Of one read, in bytes.
+const PIECE: usize = 256 * 1024;
+
+/// Copies bytes from one place to the same one, and returns how many: less at the end of the file.
+fn copy_piece(from: BorrowedFd<'_>, to: BorrowedFd<'_>, offset: i64, most: usize) -> Result<usize> {
+    let mut bytes = vec![0; most];
+    let length =
+        pread(from, &mut bytes, offset).call(|| format!("pread({most} bytes, {offset})"))?;
+    let mut written = 0;
+    while written < length {
+        let at = offset + written as i64;
+        written += pwrite(to, &bytes[written..length], at)
+            .call(|| format!("pwrite({} bytes, {at})", length - written))?;
+    }
+    Ok(length)
 }

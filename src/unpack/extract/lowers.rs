@@ -24,6 +24,7 @@ pub const READ: OFlag = OFlag::O_RDONLY.union(OFlag::O_NOFOLLOW).union(OFlag::O_
 
 /// The layers below.
 pub struct Lowers {
+    /// The namespace of overlayfs's attributes.
     pub prefix: Prefix,
     /// The topmost first.
     pub directories: Vec<Rc<OwnedFd>>,
@@ -31,7 +32,9 @@ pub struct Lowers {
 
 /// What layers show at a name.
 pub enum Found {
+    /// Nothing, or a whiteout.
     Nothing,
+    /// It, open.
     Directory(OwnedFd),
     /// The directory that it is in, and its text.
     Symlink(OwnedFd, Vec<u8>),
@@ -89,7 +92,8 @@ impl Lowers {
         Ok(Said::Found(Found::Directory(here)))
     }
 
-    fn is_opaque(&self, directory: BorrowedFd<'_>) -> Result<bool> {
+    /// Whether a directory hides those below it.
+    pub fn is_opaque(&self, directory: BorrowedFd<'_>) -> Result<bool> {
         Ok(fgetxattr(directory, &self.prefix.name("opaque"))?.is_some_and(|value| value == b"y"))
     }
 
@@ -112,25 +116,20 @@ impl Lowers {
             _ => false,
         })
     }
+}
 
-    /// Whether overlayfs reads it in this form, and does not show it.
-    pub fn is_own_attribute(&self, name: &[u8]) -> bool {
-        name.strip_prefix(self.prefix.text()).is_some_and(|last| !last.starts_with(b"overlay."))
-    }
-
-    /// What an open file or directory has.
-    pub fn attributes_of(&self, file: &OwnedFd) -> Result<Attributes> {
-        let mut attributes = attributes_of_stat(&fstat(file).call(|| "fstat()")?);
-        for name in flistxattr(file.as_fd())? {
-            if !self.is_own_attribute(&name)
-                && !is_forbidden(&name)
-                && let Some(value) = fgetxattr(file.as_fd(), &name)?
-            {
-                attributes.extended.push((name, value));
-            }
+/// What an open file or directory of a layer has.
+pub fn attributes_of(file: &OwnedFd, prefix: Prefix) -> Result<Attributes> {
+    let mut attributes = attributes_of_stat(&fstat(file).call(|| "fstat()")?);
+    for name in flistxattr(file.as_fd())? {
+        if !prefix.is_own(&name)
+            && !is_forbidden(&name)
+            && let Some(value) = fgetxattr(file.as_fd(), &name)?
+        {
+            attributes.extended.push((name, value));
         }
-        Ok(attributes)
     }
+    Ok(attributes)
 }
 
 /// What a file has but for its extended attributes.

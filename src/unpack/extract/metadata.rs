@@ -1,7 +1,7 @@
 //! What a file is given beside its name and content: owner, attributes, mode, times, in this order.
 //! A change of owner takes the set-id bits and a file's capabilities away (chown(2), capabilities(7)).
 
-use std::os::fd::{AsFd, BorrowedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use nix::errno::Errno;
 use nix::fcntl::AtFlags;
@@ -9,8 +9,10 @@ use nix::sys::stat::{FchmodatFlags, Mode, UtimensatFlags, fchmod, fchmodat, futi
 use nix::sys::time::TimeSpec;
 use nix::unistd::{Gid, Uid, fchown, fchownat};
 
+use super::Prefix;
 use super::attributes::{self, DEFAULT_ACL};
 use super::directories::{Closing, Place};
+use super::lowers::attributes_of;
 use super::name::shown;
 use super::tar::Entry;
 use super::tree::Tree;
@@ -65,6 +67,17 @@ impl Tree {
             extended.push(owner);
         }
         Ok(Attributes { uid, gid, mode: entry.mode, mtime: entry.mtime, extended })
+    }
+
+    /// What a file or a directory of a layer for overlayfs has, as it is given here.
+    pub fn attributes_in(&self, file: &OwnedFd, prefix: Prefix) -> Result<Attributes> {
+        let mut attributes = attributes_of(file, prefix)?;
+        if self.overlay.is_none() {
+            for (name, _) in &mut attributes.extended {
+                *name = prefix.unescape(name);
+            }
+        }
+        Ok(attributes)
     }
 
     /// Gives all to an open regular file that was made with [`Attributes::mode_of_new_file`].
@@ -135,7 +148,7 @@ impl Tree {
     fn is_not_of_the_image(&self, name: &[u8]) -> bool {
         let overlay = self.overlay.as_ref();
         attributes::is_forbidden(name)
-            || overlay.is_some_and(|overlay| overlay.lowers.is_own_attribute(name))
+            || overlay.is_some_and(|overlay| overlay.lowers.prefix.is_own(name))
     }
 
     /// Gives the owner, unless what is new has it already.

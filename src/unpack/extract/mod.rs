@@ -10,7 +10,8 @@ mod directories;
 mod entry;
 pub(super) mod header;
 mod link;
-pub(super) mod lowers;
+pub mod lowers;
+mod merge;
 mod metadata;
 pub(super) mod name;
 mod pax;
@@ -25,6 +26,7 @@ use std::os::fd::OwnedFd;
 use std::rc::Rc;
 
 pub(super) use self::directories::LIST;
+use self::lowers::Lowers;
 use self::name::{Subject, shown};
 pub use self::tar::Spent;
 use self::tar::{Entry, Reader};
@@ -116,6 +118,21 @@ impl Extractor {
         reader.drain()?;
         // 3. The directories get their times.
         self.tree.end_layer()
+    }
+
+    /// Copies what layers show that a store has, content by reference where the filesystem can; instead of
+    /// [`Extractor::layer`], for one tree that holds all layers. `check` is asked after each file whether to
+    /// go on.
+    ///
+    /// # Errors
+    /// Those of the calls, with the name of the file; a limit; those of `check`.
+    pub fn merge(&mut self, layers: &Lowers, check: &dyn Fn() -> Result<()>) -> Result<()> {
+        let Self { tree, limits, spent } = self;
+        tree.merge(layers, &mut |copied| {
+            check()?;
+            spent.add_entries(1, limits)?;
+            spent.add_bytes(copied, limits)
+        })
     }
 
     /// Gives the root its times. What was left out, such as attributes that the filesystem does not

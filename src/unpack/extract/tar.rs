@@ -351,7 +351,11 @@ impl<'a, R: BufRead> Reader<'a, R> {
 }
 
 impl Spent {
-    fn add_entries(&mut self, count: u64, limits: &Limits) -> Result<()> {
+    /// Counts entries, or what else becomes a file.
+    ///
+    /// # Errors
+    /// The limit.
+    pub fn add_entries(&mut self, count: u64, limits: &Limits) -> Result<()> {
         self.entries += count;
         if self.entries > limits.entries {
             return Err(Error::new(format!("more than {} entries", limits.entries)));

@@ -13,7 +13,7 @@ use nix::unistd::{UnlinkatFlags, getegid, geteuid, unlinkat};
 
 use super::attributes::DEFAULT_ACL;
 use super::directories::{Closing, Directories, LIST, Place};
-use super::lowers::{Found, Lowers};
+use super::lowers::{Found, Lowers, attributes_of};
 use super::metadata::{Attributes, EPOCH};
 use super::name::{self, Key, Keys, LONGEST, join, shown};
 use super::{Options, Whiteouts, removal};
@@ -210,7 +210,7 @@ impl Tree {
     fn implicit_attributes(&mut self, path: &[u8]) -> Result<Attributes> {
         match (self.below(path)?, &self.overlay) {
             (Found::Directory(directory), Some(overlay)) => {
-                overlay.lowers.attributes_of(&directory)
+                attributes_of(&directory, overlay.lowers.prefix)
             }
             _ => self.default_attributes(),
         }

@@ -1,5 +1,5 @@
-//! `--layout shared`: a store holds each layer once, and a bundle is an overlay of layers with a
-//! writable directory of its own.
+//! `--store`: a store holds each layer once, and a bundle is an overlay of layers with a writable
+//! directory of its own, or a copy of what they show, which needs them no more.
 //!
 //! ```text
 //! STORE/                      mode 0700: what an image brings is for no other user of this host

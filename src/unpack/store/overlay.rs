@@ -20,7 +20,7 @@ use crate::sys::path::{open_path, real_path};
 use crate::sys::xattr::fsetxattr;
 use crate::unpack::bundle::{Bundle, Place, staging_name};
 use crate::unpack::config::ROOTFS;
-use crate::unpack::extract::lowers::Lowers;
+use crate::unpack::extract::lowers::{Lowers, attributes_of};
 use crate::unpack::extract::{LIST, Prefix};
 use crate::unpack::interrupt::Interrupt;
 use crate::unpack::staging::{Other, Staging};
@@ -42,7 +42,7 @@ pub fn make_directories(bundle: &Bundle, layers: &Lowers) -> Result<()> {
     bundle.make_directory(ROOTFS, Mode::from_bits_truncate(0o755))?;
     bundle.make_directory(WORK, Mode::S_IRWXU)?;
     let upper = bundle.make_directory(UPPER, Mode::S_IRWXU)?;
-    let top = layers.attributes_of(&layers.directories[0])?;
+    let top = attributes_of(&layers.directories[0], layers.prefix)?;
     let (uid, gid) = (Uid::from_raw(top.uid), Gid::from_raw(top.gid));
     fchown(&upper, Some(uid), Some(gid)).call(|| format!("fchown({UPPER:?}, {uid}, {gid})"))?;
     for (name, value) in &top.extended {
