@@ -1,4 +1,4 @@
-"""Images that engines build, saved in each form, unpacked in both layouts, run by hull and by crun:
+"""Images that engines build, saved in each form, unpacked in each layout, run by hull and by crun:
 the program in the container finds what was built.
 """
 
@@ -26,6 +26,9 @@ USER web
 CMD ["sh", "-c", "id; pwd; echo $GREETING; ls -A /srv /usr/share/doc; \\
     stat -c '%n %A %h %u %g' one two ../set-user-id; touch three && ls"]
 """
+
+# A copy, a copy of a store's layers, and those layers themselves.
+LAYOUTS = {"copy": [], "stored": ["--layout", "copy"], "shared": ["--layout", "shared"]}
 
 EXPECTED = """\
 uid=1000(web) gid=2000(web) groups=2000(web),29(audio)
@@ -64,7 +67,7 @@ def run(options, scratch, suite, module, tally):
             tally.skip(suite, error)
             return
         for form, reference, save in engine.forms():
-            names = {layout: f"{suite}/{form}-{layout}" for layout in ("copy", "shared")}
+            names = {layout: f"{suite}/{form}-{layout}" for layout in LAYOUTS}
             chosen = {layout: name for layout, name in names.items() if re.search(options.only, name)}
             if not chosen:
                 continue
@@ -84,10 +87,11 @@ def check(directory, name, reference, layout, tally):
     short = name.replace("/", "-")
     # On the disk, where overlayfs has its attributes, and no other test's.
     bundle, store = f"{directory}/bundle", f"{directory}/store"
-    shared = ["--layout", "shared", "--store", store] if layout == "shared" else []
+    further = [*LAYOUTS[layout], "--store", store] if LAYOUTS[layout] else []
+    shared = layout == "shared"
     before = configs.left_behind()
     try:
-        unpack(*shared, "--quiet", reference, bundle)
+        unpack(*further, "--quiet", reference, bundle)
         unpack("verify", "--quiet", reference)
         for label, program in (("hull", os.environ["HULL"]), ("crun", "crun")):
             if shared:
