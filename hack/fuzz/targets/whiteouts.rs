@@ -1,12 +1,16 @@
 //! Layers of few names and many whiteouts, in both forms. Each entry is two bytes: kind and names. What
-//! one tree can hold, the layers of an overlay can.
+//! one tree can hold, the layers of an overlay can, and a copy of what they show is the same tree.
 #![no_main]
 
 mod scratch;
 
-use std::fs::File;
+use std::fs::{self, File};
 use std::os::fd::OwnedFd;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+use std::rc::Rc;
 
+use hull::unpack::extract::lowers::Lowers;
 use hull::unpack::extract::{Prefix, Whiteouts};
 use libfuzzer_sys::fuzz_target;
 
@@ -16,11 +20,12 @@ fuzz_target!(|bytes: &[u8]| {
     let mut one = scratch.extractor("one", Whiteouts::Apply);
     let applied = layers.iter().try_for_each(|layer| one.layer(&mut layer.as_slice())).is_ok();
     let (mut made, mut overlaid) = (0, true);
+    let open = |number: usize| -> Rc<OwnedFd> {
+        let root = File::open(scratch.root(&number.to_string()));
+        Rc::new(root.expect("open a layer").into())
+    };
     for (number, layer) in layers.iter().enumerate() {
-        let open = |number: usize| -> OwnedFd {
-            File::open(scratch.root(&number.to_string())).expect("open a layer").into()
-        };
-        let lowers = (0..number).rev().map(|layer| open(layer).into()).collect();
+        let lowers = (0..number).rev().map(open).collect();
         let whiteouts = Whiteouts::Overlay { prefix: Prefix::User, lowers };
         let mut extractor = scratch.extractor(&number.to_string(), whiteouts);
         made += 1;
@@ -31,8 +36,34 @@ fuzz_target!(|bytes: &[u8]| {
         extractor.finish().expect("directories get their times");
     }
     assert!(!applied || overlaid);
+    if applied && made > 0 {
+        one.finish().expect("directories get their times");
+        let layers =
+            Lowers { prefix: Prefix::User, directories: (0..made).rev().map(open).collect() };
+        let mut merged = scratch.extractor("merged", Whiteouts::Apply);
+        merged.merge(&layers, &|| Ok(())).expect("copy what the layers show");
+        merged.finish().expect("directories get their times");
+        assert_eq!(tree(&scratch.root("merged"), ""), tree(&scratch.root("one"), ""));
+        made += 1;
+    }
     scratch.check(made + 1);
 });
+
+/// Names, with kind, mode and what a symbolic link leads to.
+fn tree(root: &Path, below: &str) -> Vec<(String, u32, Option<PathBuf>)> {
+    let mut found = Vec::new();
+    for entry in fs::read_dir(root.join(below)).expect("list a directory") {
+        let name = entry.expect("an entry").file_name().into_string().expect("UTF-8");
+        let name = format!("{below}{name}");
+        let stat = fs::symlink_metadata(root.join(&name)).expect("stat");
+        found.push((name.clone(), stat.mode(), fs::read_link(root.join(&name)).ok()));
+        if stat.is_dir() {
+            found.extend(tree(root, &format!("{name}/")));
+        }
+    }
+    found.sort();
+    found
+}
 
 const NAMES: [&str; 8] = ["a", "b", "a/a", "a/b", "b/a", "b/b", "a/a/a", "a/b/a"];
 
