@@ -66,17 +66,21 @@ use cli::{Command, Parsed};
 use error::{Context, Result};
 use log::Level;
 use ops::Global;
+use sys::seal::Sealed;
 
 /// The runtime: reads the command line, does the operation, prints what went wrong.
 #[must_use]
 pub fn main() -> ExitCode {
     // Whoever ignores it would have the kernel take the exit status of our children.
     sys::process::default_action_of_sigchld();
-    if cli::may_make_a_process(std::env::args_os())
-        && let Err(error) = sys::seal::seal_executable()
-    {
-        return fail(&log::Log::default(), &error.to_string());
-    }
+    let sealed = if cli::may_make_a_process(std::env::args_os()) {
+        match sys::seal::seal_executable() {
+            Ok(sealed) => sealed,
+            Err(error) => return fail(&log::Log::default(), &error.to_string()),
+        }
+    } else {
+        Sealed::default()
+    };
     let (flags, command) = match cli::parse(std::env::args_os()) {
         Parsed::Command(flags, command) => (flags, command),
         Parsed::Print(text) => {
@@ -89,7 +93,7 @@ pub fn main() -> ExitCode {
     };
     let log = flags.log.clone();
     let failure = command.failure();
-    match Global::new(flags).and_then(|global| execute(&global, command)) {
+    match Global::new(flags).and_then(|global| execute(&global, command, sealed)) {
         Ok(status) => ExitCode::from(status),
         Err(error) => {
             fail(&log, &error.to_string());
@@ -98,17 +102,17 @@ pub fn main() -> ExitCode {
     }
 }
 
-fn execute(global: &Global, command: Command) -> Result<u8> {
+fn execute(global: &Global, command: Command, sealed: Sealed) -> Result<u8> {
     match command {
         Command::Create(options) => {
             let doing = || format!("create {:?}", options.id);
-            ops::create::create(global, &options).context(doing).map(|()| 0)
+            ops::create::create(global, &options, sealed).context(doing).map(|()| 0)
         }
         Command::Run(options, how) => {
-            ops::run::run(global, &options, how).context(|| format!("run {:?}", options.id))
+            ops::run::run(global, &options, how, sealed).context(|| format!("run {:?}", options.id))
         }
         Command::Exec(options) => {
-            ops::exec::exec(global, &options).context(|| format!("exec {:?}", options.id))
+            ops::exec::exec(global, &options, sealed).context(|| format!("exec {:?}", options.id))
         }
         Command::Start(id) => {
             sys::process::close_on_exec_from(3)?;

@@ -61,6 +61,7 @@ use crate::sync::{Channel, FromInit};
 use crate::sys::execve::end;
 use crate::sys::proc::{Procfs, process_stat};
 use crate::sys::process::{self, Child, Cloned};
+use crate::sys::seal::Sealed;
 use crate::sys::{clock, limits, socket};
 
 /// When the program is executed.
@@ -96,8 +97,8 @@ pub struct Created {
 /// # Errors
 /// Everything that is wrong in the config, before anything is done; else the step that failed.
 /// Then nothing is left of the container.
-pub fn create(global: &Global, options: &Options) -> Result<()> {
-    build(global, options, Given::take(options)?, Start::Later).map(drop)
+pub fn create(global: &Global, options: &Options, sealed: Sealed) -> Result<()> {
+    build(global, options, Given::take(options, sealed)?, Start::Later).map(drop)
 }
 
 /// The story, on the runtime's side.
@@ -108,7 +109,7 @@ pub fn create(global: &Global, options: &Options) -> Result<()> {
 pub fn build(global: &Global, options: &Options, given: Given, start: Start) -> Result<Created> {
     // 1. The question and the answer. Nothing has happened yet.
     let id = options.id.as_str();
-    let Given { bundle, inherited } = given;
+    let Given { bundle, inherited, mut sealed } = given;
     let host = Host::ask(&bundle.spec, &bundle.path, global.cgroup_manager)?;
     let notify = format!("{}/{id}/{NOTIFY}", global.root);
     let request = plan::Request {
@@ -162,7 +163,7 @@ pub fn build(global: &Global, options: &Options, given: Given, start: Start) -> 
         // ordinary user would lose the files of his own processes in /proc (proc(5)).
         process::not_dumpable()?;
     }
-    match birth::clone_into(flags, &joined, cgroup.as_mut(), &plan)? {
+    match birth::clone_into(flags, &joined, cgroup.as_mut(), &plan, &mut sealed)? {
         Cloned::Init => {
             // The lock of the directory is the runtime's alone.
             let record = undo.forget();
@@ -197,6 +198,9 @@ pub fn build(global: &Global, options: &Options, given: Given, start: Start) -> 
     undo.directory().prepare(&undo.record)?;
     let rules = cgroup.as_ref().map(|_| cgroup::devices::load(&plan.resources.devices));
     let rules = rules.transpose().context(|| "config.json: /linux/resources/devices")?.flatten();
+    // Before the first Go that lets init execute something, and before the hooks: see `Sealed`. Init has
+    // closed its own long ago, so it is the runtime that waits for the kernel.
+    sealed.close();
 
     // 7. What the runtime does between mounts and the new root; then init is ready.
     let terminal = loop {

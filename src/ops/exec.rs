@@ -58,6 +58,7 @@ use crate::sys::proc::{Procfs, process_stat};
 use crate::sys::process::{
     self, Child, Cloned, clone3, exit_status, pidfd_open, pidfd_send_signal, setns, wait_ended,
 };
+use crate::sys::seal::Sealed;
 use crate::sys::{arguments, limits, socket};
 
 /// What the command line says.
@@ -94,7 +95,7 @@ pub struct Options {
 /// That the container is not one to execute something in; everything that is wrong in what is asked,
 /// before anything is done; else the step that failed. Then no process is left.
 #[expect(clippy::too_many_lines, reason = "the story of an operation is one function")]
-pub fn exec(global: &Global, options: &Options) -> Result<u8> {
+pub fn exec(global: &Global, options: &Options, sealed: Sealed) -> Result<u8> {
     // 1. The question and the answer.
     // Before the descriptors of the caller are closed: a shell gives /dev/fd/N for `<(...)`.
     let wanted = match &options.process {
@@ -104,7 +105,10 @@ pub fn exec(global: &Global, options: &Options) -> Result<u8> {
             Wanted::File { path: path.clone(), process }
         }
     };
-    let inherited = Inherited::take_preserved(options.preserve_fds)?;
+    let inherited = Inherited::take_preserved(options.preserve_fds, &sealed)?;
+    // No later, as `create` does: the process becomes the program without asking, and what it would
+    // cost to have it ask (two messages) is what would be saved.
+    drop(sealed);
     let container = find(global, &options.id)?;
     let init = hold_init(&container, options.ignore_paused)?;
     let config: Spec = bundle::read_document(&container.directory.config())?;

@@ -16,6 +16,7 @@ use crate::state::Scope;
 use crate::sync::failure;
 use crate::sys::proc::Procfs;
 use crate::sys::process::{Child, Cloned, clone_sibling, clone3, exit_status, not_dumpable, setns};
+use crate::sys::seal::Sealed;
 use crate::sys::socket;
 
 /// The cgroup that a process is born in.
@@ -57,26 +58,39 @@ impl<'a> Place<'a> {
     }
 }
 
-/// Starts init in `new` namespaces, and in those of `joined` that it does not join itself.
+/// Starts init in `new` namespaces, and in those of `joined` that it does not join itself. Init is born
+/// without `sealed`, which a helper closes before it joins any.
 ///
 /// # Errors
 /// Those of clone3(2) and setns(2); what systemd says.
-pub fn clone_init(new: u64, joined: &[Joined], place: Place<'_>, plan: &Plan) -> Result<Cloned> {
+pub fn clone_init(
+    new: u64,
+    joined: &[Joined],
+    place: Place<'_>,
+    plan: &Plan,
+    sealed: &mut Sealed,
+) -> Result<Cloned> {
     let helped = joined.iter().filter(|joined| joined.by == Joiner::Helper);
     let helped: Vec<_> = helped.map(|joined| (joined.file.as_fd(), joined.kind)).collect();
     if !helped.is_empty() {
         return clone_inside(&helped, new, place, || {
+            sealed.close();
             set_oom_score(plan.process.as_ref(), &Procfs::open()?)?;
             // Init could not write the file of its offsets: the kernel gives that to the host's root.
             if plan.namespaces.time_offsets.is_empty() { not_dumpable() } else { Ok(()) }
         });
     }
     if let Place::Scope(..) = place {
-        return clone_inside(&[], new, place, || namespaces::enter(joined).map(drop));
+        return clone_inside(&[], new, place, || {
+            sealed.close();
+            namespaces::enter(joined).map(drop)
+        });
     }
     let own = namespaces::enter(joined)?;
     let cloned = clone3(new, place.cgroup());
-    if !matches!(cloned, Ok(Cloned::Init)) {
+    if matches!(cloned, Ok(Cloned::Init)) {
+        sealed.close();
+    } else {
         namespaces::leave(&own)?;
     }
     cloned

@@ -12,6 +12,7 @@ use crate::log::Level;
 use crate::state::Container;
 use crate::sync::FromInit;
 use crate::sys::process::become_subreaper;
+use crate::sys::seal::Sealed;
 
 /// Beside [`Options`].
 #[derive(Clone, Copy, Debug, Default)]
@@ -29,8 +30,8 @@ pub struct RunOptions {
 ///
 /// # Errors
 /// Those of create and start. Then nothing is left of the container.
-pub fn run(global: &Global, options: &Options, how: RunOptions) -> Result<u8> {
-    let given = Given::take(options)?;
+pub fn run(global: &Global, options: &Options, how: RunOptions, sealed: Sealed) -> Result<u8> {
+    let given = Given::take(options, sealed)?;
     let foreground = !how.detach;
     let signals = if foreground {
         if !how.no_subreaper {

@@ -217,7 +217,7 @@ fn open_tree(
     recursive: bool,
 ) -> Result<OwnedFd> {
     let recursive = if recursive { libc::AT_RECURSIVE as libc::c_uint } else { 0 };
-    let flags = flags | recursive | OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC;
+    let flags = flags | recursive | OPEN_TREE_CLONE;
     let open = |path: &std::ffi::CStr| {
         // SAFETY: a live C string and numbers.
         descriptor(unsafe { libc::syscall(libc::SYS_open_tree, dirfd, path.as_ptr(), flags) })
@@ -232,7 +232,15 @@ fn open_tree(
 /// # Errors
 /// ENOENT and the like for the path; EINVAL for an unbindable mount; EPERM without CAP_SYS_ADMIN.
 pub fn clone_path(path: &str, recursive: bool) -> Result<OwnedFd> {
-    open_tree(libc::AT_FDCWD, path, 0, recursive)
+    open_tree(libc::AT_FDCWD, path, OPEN_TREE_CLOEXEC, recursive)
+}
+
+/// As [`clone_path`], of one mount, with a descriptor that stays open over an execve.
+///
+/// # Errors
+/// As [`clone_path`].
+pub fn clone_over_exec(path: &str) -> Result<OwnedFd> {
+    open_tree(libc::AT_FDCWD, path, 0, false)
 }
 
 /// A detached copy of the mount that a descriptor is in, with the descriptor's file as its root.
@@ -240,7 +248,8 @@ pub fn clone_path(path: &str, recursive: bool) -> Result<OwnedFd> {
 /// # Errors
 /// EINVAL if the descriptor's mount is not in this mount namespace.
 pub fn clone_fd(file: BorrowedFd<'_>, recursive: bool) -> Result<OwnedFd> {
-    open_tree(file.as_raw_fd(), "", libc::AT_EMPTY_PATH as libc::c_uint, recursive)
+    let flags = libc::AT_EMPTY_PATH as libc::c_uint | OPEN_TREE_CLOEXEC;
+    open_tree(file.as_raw_fd(), "", flags, recursive)
 }
 
 /// Changes attributes or propagation of a mount, and of all below it if `recursive`.

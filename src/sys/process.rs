@@ -288,24 +288,29 @@ pub fn is_ignored(signal: Signal) -> bool {
 /// # Errors
 /// None on the kernels that are supported.
 pub fn close_on_exec_from(first: u32) -> Result<()> {
-    // SAFETY: descriptors are marked, not closed: none becomes invalid in this process.
-    Errno::result(unsafe {
-        libc::syscall(libc::SYS_close_range, first, u32::MAX, libc::CLOSE_RANGE_CLOEXEC)
-    })
-    .map(drop)
-    .call(|| format!("close_range({first}, CLOEXEC)"))
+    close_range(first, u32::MAX, libc::CLOSE_RANGE_CLOEXEC)
 }
 
 /// Closes every descriptor from `first` on that the caller of this program has left open. To be
-/// called before this program opens one.
+/// called before this program opens one other than `own`.
 ///
 /// # Errors
 /// None on the kernels that are supported.
-pub fn close_from(first: u32) -> Result<()> {
-    // SAFETY: what is closed would be lost for who owns it; by the rule above nobody here does.
-    Errno::result(unsafe { libc::syscall(libc::SYS_close_range, first, u32::MAX, 0) })
+pub fn close_from(first: u32, own: Option<BorrowedFd<'_>>) -> Result<()> {
+    let own = own.and_then(|own| u32::try_from(own.as_raw_fd()).ok());
+    let Some(own) = own.filter(|own| *own >= first) else { return close_range(first, u32::MAX, 0) };
+    if own > first {
+        close_range(first, own - 1, 0)?;
+    }
+    close_range(own + 1, u32::MAX, 0)
+}
+
+fn close_range(first: u32, last: u32, flags: libc::c_uint) -> Result<()> {
+    // SAFETY: what is closed would be lost for who owns it: by the rule of `close_from`, nobody here. With
+    // CLOSE_RANGE_CLOEXEC nothing is closed in this program.
+    Errno::result(unsafe { libc::syscall(libc::SYS_close_range, first, last, flags) })
         .map(drop)
-        .call(|| format!("close_range({first})"))
+        .call(|| format!("close_range({first}, {last}, {flags})"))
 }
 
 /// Whether a descriptor of this number is open.

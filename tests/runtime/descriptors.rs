@@ -125,6 +125,12 @@ fn preserved_descriptors_that_are_not_there_are_refused() {
         }
     }
     crate::lifecycle::assert_nothing_left(&bundle);
+    // The first that is not there is one of the runtime's own, of its executable.
+    for (redirections, count) in [("", "1"), ("3< /etc/passwd", "2"), ("4< /etc/passwd", "1")] {
+        let bundle = with_redirections(Bundle::new(), redirections);
+        let call = bundle.call_with("run", &["--preserve-fds", count]);
+        let _ = call.finish().refused().names("preserve-fds");
+    }
     let _ = bundle.try_create_with(&["--preserve-fds", "-1"]).refused();
     let _ = bundle.try_create_with(&["--preserve-fds", "x"]).refused();
     let _ = bundle.try_create_with(&["--preserve-fds", "1"]).ok();

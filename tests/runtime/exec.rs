@@ -432,6 +432,8 @@ fn preserved_descriptors_are_passed_on() {
 fn preserved_descriptors_that_are_not_there_are_refused() {
     let output = redirected("3</dev/null 4<&-", &["--preserve-fds", "2"], "true");
     let _ = output.not_executed().says("descriptor 4 is not open");
+    let output = redirected("", &["--preserve-fds", "1"], "true");
+    let _ = output.not_executed().says("descriptor 3 is not open");
 }
 
 fn descriptors_of_socket_activation_are_the_first_programs_alone() {

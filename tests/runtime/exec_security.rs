@@ -122,9 +122,13 @@ pub fn scanner(program: &str) -> (Bundle, Fifo, Fifo) {
     let (ready, result) = (bundle.fifo("ready"), bundle.fifo("result"));
     bundle.write("scanner.py", SCANNER);
     let bundle = bundle.args(&["/usr/bin/python3", "/scanner.py", program, "/ready", "/result"]);
-    // The programs of the host, which here are merged into /usr or are not.
+    (with_programs_of_host(bundle), ready, result)
+}
+
+/// With the programs of the host, which here are merged into /usr or are not.
+pub fn with_programs_of_host(bundle: Bundle) -> Bundle {
     let bundle = bundle.mount("bind", "/usr", "/usr", &["rbind", "ro"]);
-    let bundle = ["lib", "lib64"].into_iter().fold(bundle, |bundle, name| {
+    ["lib", "lib64"].into_iter().fold(bundle, |bundle, name| {
         let path = Path::new("/").join(name);
         match fs::read_link(&path) {
             Ok(target) => {
@@ -136,8 +140,7 @@ pub fn scanner(program: &str) -> (Bundle, Fifo, Fifo) {
             }
             Err(_) => bundle,
         }
-    });
-    (bundle, ready, result)
+    })
 }
 
 /// What it saw.

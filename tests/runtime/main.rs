@@ -25,6 +25,7 @@ mod exec;
 mod exec_bad_input;
 mod exec_join;
 mod exec_security;
+mod executable;
 mod fifo;
 mod hooks;
 #[path = "../case/kernel.rs"]
@@ -78,6 +79,7 @@ fn main() {
         exec_bad_input::TABLE,
         exec_join::TABLE,
         exec_security::TABLE,
+        executable::TABLE,
         hooks::TABLE,
         killed::TABLE,
         lifecycle::TABLE,

@@ -15,6 +15,7 @@ use crate::state;
 use crate::sys::process::{
     Child, Cloned, clone3, die_with_runtime, exit_status, pidfd_send_signal,
 };
+use crate::sys::seal::Sealed;
 
 /// The cgroup of a container that is being made.
 pub struct Birthplace {
@@ -82,8 +83,9 @@ pub fn clone_into(
     joined: &[Joined],
     birthplace: Option<&mut Birthplace>,
     plan: &Plan,
+    sealed: &mut Sealed,
 ) -> Result<Cloned> {
-    let clone = |place: Place<'_>| clone_init(flags, joined, place, plan);
+    let mut clone = |place: Place<'_>| clone_init(flags, joined, place, plan, sealed);
     let Some(birthplace) = birthplace else { return clone(Place::Here) };
     let cloned = clone_into_open(clone, birthplace, plan)?;
     match (&cloned, birthplace.placeholder.take()) {
@@ -96,7 +98,7 @@ pub fn clone_into(
 }
 
 fn clone_into_open(
-    clone: impl Fn(Place<'_>) -> Result<Cloned>,
+    mut clone: impl FnMut(Place<'_>) -> Result<Cloned>,
     birthplace: &Birthplace,
     plan: &Plan,
 ) -> Result<Cloned> {

@@ -4,6 +4,7 @@ use crate::bundle::{self, Bundle};
 use crate::container::inherited::Inherited;
 use crate::error::Result;
 use crate::state::check_id;
+use crate::sys::seal::Sealed;
 
 /// What the command line says of a new container.
 #[derive(Clone, Debug, Default)]
@@ -32,6 +33,7 @@ pub struct Options {
 pub struct Given {
     pub(super) bundle: Bundle,
     pub(super) inherited: Inherited,
+    pub(super) sealed: Sealed,
 }
 
 impl Given {
@@ -39,11 +41,12 @@ impl Given {
     ///
     /// # Errors
     /// What is wrong with either.
-    pub fn take(options: &Options) -> Result<Self> {
+    pub fn take(options: &Options, sealed: Sealed) -> Result<Self> {
         check_id(&options.id)?;
         // Before the descriptors of the caller are closed: a shell gives /dev/fd/N for `<(...)`.
         let directory = options.bundle.as_deref().unwrap_or(".");
         let bundle = bundle::read(directory, options.config.as_deref())?;
-        Ok(Self { bundle, inherited: Inherited::take(options.preserve_fds)? })
+        let inherited = Inherited::take(options.preserve_fds, &sealed)?;
+        Ok(Self { bundle, inherited, sealed })
     }
 }
