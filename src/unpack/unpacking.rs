@@ -39,10 +39,8 @@ pub struct Options {
     pub bundle: PathBuf,
     /// `--platform`.
     pub platform: Option<Platform>,
-    /// `--layout`.
+    /// `--layout`, `--store`.
     pub layout: Layout,
-    /// `--store DIR`, which [`Layout::Shared`] needs.
-    pub store: Option<PathBuf>,
     /// `--uid-map`, `--gid-map`, `--rootless`.
     pub whose: Whose,
     /// What config.json is to say otherwise; none: `--no-config`.
@@ -60,12 +58,12 @@ pub struct Options {
 }
 
 /// How the root filesystem is laid out.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Layout {
     /// One merged tree; of layers in a store, if there is one.
-    Copy,
+    Copy(Option<PathBuf>),
     /// An overlay of layers in a store.
-    Shared,
+    Shared(PathBuf),
 }
 
 /// What the steps have in common.
@@ -94,7 +92,10 @@ pub fn unpack(options: &Options, interrupt: &Interrupt) -> Result<()> {
     // 2. Where everything goes.
     let place = Place::new(&options.bundle)?;
     let source = open_path(&options.image.path, OFlag::O_PATH)?;
-    let store = options.store.as_deref();
+    let store = match &options.layout {
+        Layout::Copy(store) => store.as_deref(),
+        Layout::Shared(store) => Some(store.as_path()),
+    };
     let store = store.map(|path| Store::open_or_make(path, interrupt)).transpose()?;
     let kind = Kind::new(&owners)?;
     let parent = place.parent.try_clone().call(|| "dup()")?;
@@ -122,10 +123,10 @@ pub fn unpack(options: &Options, interrupt: &Interrupt) -> Result<()> {
             let (names, layers) = unpacking.share(store, &kind)?;
             let layers = Lowers { prefix: kind.prefix, directories: layers };
             match options.layout {
-                Layout::Copy => {
+                Layout::Copy(_) => {
                     unpacking.merge(bundle.make_directory(ROOTFS, Mode::S_IRWXU)?, &layers)?;
                 }
-                Layout::Shared => {
+                Layout::Shared(_) => {
                     overlay::make_directories(&bundle, &layers)?;
                     store.enter(bundle.directory(), &path, kind.prefix, &names)?;
                 }

@@ -147,10 +147,11 @@ fn options(matches: &ArgMatches) -> Result<Options, String> {
     let is_set = |name: &str| matches.get_flag(name);
     let number = |name: &str| *matches.get_one::<u64>(name).expect("it has a default");
     let store = matches.get_one::<PathBuf>("store").cloned();
-    let is_shared = text("layout").as_deref() == Some("shared");
-    if is_shared && store.is_none() {
-        return Err("--layout shared needs --store DIR".to_owned());
-    }
+    let layout = match (text("layout").as_deref(), store) {
+        (Some("shared"), Some(store)) => Layout::Shared(store),
+        (Some("shared"), None) => return Err("--layout shared needs --store DIR".to_owned()),
+        (_, store) => Layout::Copy(store),
+    };
     let wishes = Wishes {
         args: texts("args"),
         env: texts("env"),
@@ -164,8 +165,7 @@ fn options(matches: &ArgMatches) -> Result<Options, String> {
         image: matches.get_one::<Reference>("image").cloned().expect("clap requires it"),
         bundle: matches.get_one::<PathBuf>("bundle").cloned().expect("clap requires it"),
         platform: matches.get_one("platform").cloned(),
-        layout: if is_shared { Layout::Shared } else { Layout::Copy },
-        store,
+        layout,
         whose: Whose {
             uids: ranges("uid-map"),
             gids: ranges("gid-map"),
@@ -230,7 +230,7 @@ mod tests {
         assert_eq!((wishes.user.as_deref(), wishes.tty), (Some("7:8"), true));
         assert_eq!(options.whose.uids.len(), 2);
         assert_eq!(options.limits.size, 3 << 20);
-        assert_eq!((options.layout, options.store), (Layout::Shared, Some(PathBuf::from("s"))));
+        assert_eq!(options.layout, Layout::Shared(PathBuf::from("s")));
     }
 
     #[test]
@@ -240,8 +240,7 @@ mod tests {
             ("hull-unpack --store s a b", Some("s")),
             ("hull-unpack --layout copy --store s a b", Some("s")),
         ] {
-            let options = options(line);
-            assert_eq!((options.layout, options.store), (Layout::Copy, store.map(PathBuf::from)));
+            assert_eq!(options(line).layout, Layout::Copy(store.map(PathBuf::from)));
         }
     }
 
