@@ -36,7 +36,7 @@ pub struct Needs<'a> {
     pub rename: Vec<BorrowedFd<'a>>,
     /// Files of others are made, with their attributes.
     pub extract: bool,
-    /// Overlayfs's attributes in the first user namespace are written (`trusted.overlay.*`).
+    /// Overlayfs's attributes in the first user namespace are read and written (`trusted.overlay.*`).
     pub trusted_attributes: bool,
 }
 

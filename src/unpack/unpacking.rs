@@ -83,8 +83,8 @@ struct Unpacking<'a> {
 /// What is wrong with the image, naming the layer and the entry; that the bundle is there already; the
 /// call that failed; that a signal came. Nothing is left then but layers that were complete.
 pub fn unpack(options: &Options, interrupt: &Interrupt) -> Result<()> {
-    // 1. Whose files will be whose, with the modes that are said, and as many as it takes. May enter a user namespace, so no
-    // other thread is there yet.
+    // 1. Whose files will be whose, with the modes that are said, and as many as it takes. May enter a
+    // user namespace, so no other thread is there yet.
     let owners = user_namespace::owners(&options.whose)?;
     umask(Mode::empty());
     // Each blob is open, and each layer of a store.

@@ -25,6 +25,8 @@ table!(Root;
     names_of_one_file_stay_names_of_one_file,
     holes_stay_holes,
     what_an_image_says_to_overlayfs_has_its_own_name_again,
+    what_is_hidden_stays_hidden_without_privileges[Program("setpriv")],
+    a_name_may_be_longer_than_a_path,
     a_limit_is_one_of_a_copy_too,
     a_bundle_stays_when_its_layers_go,
     what_the_store_has_is_not_read_again,
@@ -133,10 +135,68 @@ fn what_an_image_says_to_overlayfs_has_its_own_name_again() {
             ]),
         ];
         let scratch = Scratch::new();
-        let expected = lines(&apply(&scratch, &layers).unwrap());
+        let mut expected = lines(&apply(&scratch, &layers).unwrap());
         assert!(expected[&b"/d"[..]].contains(&format!("{name}.opaque=")));
+        if prefix == Prefix::Trusted {
+            // Not with the capability that reading the store takes.
+            for line in expected.values_mut() {
+                *line = line
+                    .split(' ')
+                    .filter(|word| !word.starts_with(name))
+                    .collect::<Vec<_>>()
+                    .join(" ");
+            }
+        }
         assert_same(&merged(&layers, prefix), &expected);
     }
+}
+
+/// Whoever lacks CAP_SYS_ADMIN reads no `trusted.overlay.opaque`.
+fn what_is_hidden_stays_hidden_without_privileges() {
+    let layout = image(
+        &json!({}),
+        &[tar([file("d/secret", "1")]), tar([file("d/.wh..wh..opq", ""), file("d/new", "2")])],
+    );
+    let unprivileged = |name: &str| {
+        let bundle = bundle(&layout).with_file_name(name);
+        let output = Command::new("setpriv")
+            .args(["--bounding-set", "-sys_admin", env!("CARGO_BIN_EXE_hull-unpack")])
+            .args(crate::bundles::arguments(&layout, COPIED, &bundle))
+            .output()
+            .expect("run setpriv");
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        lines(&bundle.join("rootfs"))
+    };
+    let plain = bundle(&layout).with_file_name("plain");
+    unpack_to(&layout, &[], &plain).succeeds();
+    let expected = lines(&plain.join("rootfs"));
+    unpack(&layout, COPIED).succeeds();
+    assert_same(&lines(&bundle(&layout).join("rootfs")), &expected);
+    assert_same(&unprivileged("without"), &expected);
+    // They have layers of their own in the store.
+    assert_eq!(count(&layout), 4);
+}
+
+fn a_name_may_be_longer_than_a_path() {
+    let part = "p".repeat(250);
+    let deep = |count: usize| vec![part.as_str(); count].join("/");
+    // Of a directory no part of the way may be so long, but itself.
+    let last = format!("s/{}", deep(2));
+    let layers = [
+        tar([directory(deep(15)), symlink("s", deep(15)), directory(last.as_str())]),
+        tar([directory(last).mode(0o711)]),
+    ];
+    let layout = image(&json!({}), &layers);
+    let plain = bundle(&layout).with_file_name("plain");
+    unpack_to(&layout, &[], &plain).succeeds();
+    unpack(&layout, COPIED).succeeds();
+    let found = |bundle: &Path| {
+        let script = "cd rootfs/s && find ./ -printf '%p %y %m %s %T@\\n' | sort";
+        let output = Command::new("sh").args(["-c", script]).current_dir(bundle).output();
+        String::from_utf8(output.expect("run sh").stdout).expect("UTF-8")
+    };
+    assert_eq!(found(&bundle(&layout)), found(&plain));
+    assert!(found(&plain).contains(" d 711 "));
 }
 
 fn a_limit_is_one_of_a_copy_too() {
@@ -150,8 +210,12 @@ fn a_limit_is_one_of_a_copy_too() {
         result.map(drop).map_err(|error| error.to_string())
     };
     assert_eq!(with(2, 4), Ok(()));
-    assert_eq!(with(1, 4), Err("more than 1 entries".to_owned()));
-    assert_eq!(with(2, 3), Err("more than 3 bytes".to_owned()));
+    let refused = |entries, size| with(entries, size).unwrap_err();
+    let starts = |said: String, what: &str| {
+        assert!(said.starts_with("layer 1 of 1: ") && said.ends_with(what), "{said}");
+    };
+    starts(refused(1, 4), ": more than 1 entries");
+    starts(refused(2, 3), ": more than 3 bytes");
 }
 
 fn a_bundle_stays_when_its_layers_go() {

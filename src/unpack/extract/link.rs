@@ -77,7 +77,14 @@ impl Tree {
             _ => return Ok(false),
         }
         match self.below(&path)? {
-            Found::File(below) => self.copy_file(&below, directory, name, prefix)?,
+            Found::File(below) => {
+                let mut copied = 0;
+                self.copy_file(&below, directory, name, prefix, &mut |bytes| {
+                    copied += bytes;
+                    Ok(())
+                })?;
+                self.copied += copied;
+            }
             Found::Symlink(below, target) => {
                 let stat = stat_of(&below, name)?;
                 self.symlink(directory, name, &attributes_of_stat(&stat), &target)?;
@@ -90,13 +97,15 @@ impl Tree {
     }
 
     /// What is neither a directory nor a symbolic link has the same name in a layer. Extended attributes are
-    /// those of regular files; a device's could only be read by opening it.
+    /// those of regular files; a device's could only be read by opening it. `count` is told of the bytes
+    /// that are copied, and may end it.
     pub fn copy_file(
         &mut self,
         below: &OwnedFd,
         directory: &Place,
         name: &[u8],
         prefix: Prefix,
+        count: &mut dyn FnMut(u64) -> Result<()>,
     ) -> Result<()> {
         let stat = stat_of(below, name)?;
         let kind = kind_of(&stat);
@@ -107,7 +116,7 @@ impl Tree {
             .call(|| format!("openat({:?})", shown(name)))?;
         let attributes = self.attributes_in(&from, prefix)?;
         let to = self.new_file(directory, name, attributes.mode_of_new_file())?;
-        self.copied += copy_data(from.as_fd(), to.as_fd(), stat.st_size)?;
+        copy_data(from.as_fd(), to.as_fd(), stat.st_size, count)?;
         self.give_to_file(to.as_fd(), directory, &attributes)
     }
 }
@@ -119,23 +128,28 @@ pub fn stat_of(directory: impl AsFd, name: &[u8]) -> Result<FileStat> {
 }
 
 /// Copies what is no hole: the size of a sparse file costs nothing here either. By reference, where
-/// the filesystem can (copy_file_range(2)). Returns the bytes that were copied.
-fn copy_data(from: BorrowedFd<'_>, to: BorrowedFd<'_>, size: i64) -> Result<u64> {
+/// the filesystem can (copy_file_range(2)). `count` is told of the bytes, at least every [`MOST`].
+fn copy_data(
+    from: BorrowedFd<'_>,
+    to: BorrowedFd<'_>,
+    size: i64,
+    count: &mut dyn FnMut(u64) -> Result<()>,
+) -> Result<()> {
     ftruncate(to, size).call(|| format!("ftruncate({size})"))?;
-    let (mut end, mut copied) = (0, 0);
+    let mut end = 0;
     loop {
         let start = match lseek64(from, end, Whence::SeekData) {
-            Err(Errno::ENXIO) => return Ok(copied),
+            Err(Errno::ENXIO) => return Ok(()),
             start => start.call(|| "lseek(SEEK_DATA)")?,
         };
         end = lseek64(from, start, Whence::SeekHole).call(|| "lseek(SEEK_HOLE)")?;
         let (mut input, mut output) = (start, start);
         while input < end {
-            let left = usize::try_from(end - input).unwrap_or(usize::MAX);
+            let left = usize::try_from(end - input).unwrap_or(MOST).min(MOST);
             let length = match copy_file_range(from, Some(&mut input), to, Some(&mut output), left)
             {
-                // The store may be on another filesystem than the bundle.
-                Err(Errno::EXDEV) => {
+                // The store may be on another filesystem than the bundle, or on one that has no such call.
+                Err(Errno::EXDEV | Errno::EOPNOTSUPP | Errno::EINVAL | Errno::ENOSYS) => {
                     let length = copy_piece(from, to, input, left.min(PIECE))?;
                     input += length as i64;
                     output = input;
@@ -146,11 +160,13 @@ fn copy_data(from: BorrowedFd<'_>, to: BorrowedFd<'_>, size: i64) -> Result<u64>
             if length == 0 {
                 return Err(Error::new("a file of a layer below became shorter"));
             }
-            copied += length as u64;
+            count(length as u64)?;
         }
     }
 }
 
+/// Of one call, in bytes: a signal waits for no more.
+const MOST: usize = 64 << 20;
 /// Of one read, in bytes.
 const PIECE: usize = 256 * 1024;
 

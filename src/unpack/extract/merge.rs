@@ -1,154 +1,228 @@
 //! Layers that a store has become one tree: what overlayfs would show of them (overlayfs.rst, "whiteouts
-//! and opaque directories") is copied, content by reference where the filesystem can. As with overlayfs,
-//! a file of which a layer has a hard link is another one than its other names in the layers below. Of what
-//! is neither a directory nor a regular file extended attributes are left out: those that it can have are
-//! only to be read by opening it, or by name (xattr(7)).
+//! and opaque directories") is copied, content by reference where the filesystem can.
+//!
+//! It is the tree that the layers make when they are extracted into it, but for this: as with overlayfs,
+//! a file of which a layer has a hard link is another one than its other names in the layers below; and
+//! what is neither a directory nor a regular file has no extended attributes, which could only be read by
+//! opening it, or by name (xattr(7)).
 
+use std::collections::HashMap;
 use std::collections::hash_map::Entry;
-use std::collections::{HashMap, HashSet};
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
+use std::rc::Rc;
 
 use nix::errno::Errno;
 use nix::fcntl::{AtFlags, OpenHow, ResolveFlag, openat2, readlinkat};
-use nix::sys::stat::SFlag;
+use nix::sys::stat::{FileStat, SFlag};
 use nix::unistd::linkat;
 
 use super::directories::{LIST, Place};
 use super::link::stat_of;
 use super::lowers::{Lowers, attributes_of_stat};
-use super::name::{self, join, shown};
+use super::name::{self, LONGEST, join, shown};
 use super::removal::names;
 use super::tree::Tree;
 use crate::error::{Call, Context, Result};
 use crate::sys::path::kind_of;
 
-/// A directory that layers show, by its clean name.
-struct Merged {
-    path: Vec<u8>,
-    /// The layers that show something in it, the topmost first.
-    layers: Vec<usize>,
+/// A directory of the tree, on the way to what is copied now.
+struct Step {
+    /// Its clean name.
+    path: Rc<[u8]>,
+    /// Directories in it that are still to be copied: the name, and the layers that have it, the topmost
+    /// first.
+    left: Vec<(Vec<u8>, Vec<usize>)>,
 }
 
-/// By layer and inode number: the clean name of what was copied first.
-type Links = HashMap<(usize, u64), Vec<u8>>;
+/// By device and inode number: what was copied first of a file that has more names.
+type Links = HashMap<(u64, u64), Link>;
+
+struct Link {
+    directory: Rc<[u8]>,
+    name: Vec<u8>,
+    /// How many names may still come.
+    left: u64,
+}
+
+/// Told of names and of bytes before they are copied or soon after; an error of it is the end.
+type Count<'a> = &'a mut dyn FnMut(u64, u64) -> Result<()>;
 
 impl Tree {
-    /// Copies what the layers show into a tree that is empty. After each file `go_on` is told how many bytes
-    /// were copied.
-    pub fn merge(
-        &mut self,
-        layers: &Lowers,
-        go_on: &mut dyn FnMut(u64) -> Result<()>,
-    ) -> Result<()> {
-        let all = Merged { path: Vec::new(), layers: (0..layers.directories.len()).collect() };
-        let top = layers.open(0, b"")?.call(|| "openat2(\".\", O_DIRECTORY)")?;
-        let (root, attributes) = (self.open(b"")?, self.attributes_in(&top, layers.prefix)?);
-        self.change_directory(&root, attributes)?;
-        let (mut links, mut left) = (Links::new(), vec![all]);
-        while let Some(directory) = left.pop() {
-            let mut seen = HashSet::new();
-            for (number, layer) in directory.layers.iter().enumerate() {
-                // One after the other: a process may not have as many open as there can be layers.
-                let part = layers.open(*layer, &directory.path)?;
-                let part = part.call(|| format!("openat2({:?})", shown(&directory.path)))?;
-                for name in names(part.as_fd())? {
-                    if !seen.insert(name.clone()) {
-                        continue;
-                    }
-                    let path = join(&directory.path, &name);
-                    let copied =
-                        self.copy(&part, &directory.layers[number..], &path, layers, &mut links);
-                    left.extend(copied.context(|| format!("{:?}", shown(&path)))?);
-                    go_on(std::mem::take(&mut self.copied))?;
-                }
-            }
+    /// Copies what the layers show into a tree that is empty.
+    pub fn merge(&mut self, layers: &Lowers, count: Count<'_>) -> Result<()> {
+        let all: Vec<usize> = (0..layers.directories.len()).collect();
+        let mut links = Links::new();
+        let mut way = vec![self.copy_directory(b"", &all, layers, &mut links, count)?];
+        while let Some(step) = way.last_mut() {
+            let Some((name, numbers)) = step.left.pop() else {
+                way.pop();
+                continue;
+            };
+            let path = join(&step.path, &name);
+            way.push(self.copy_directory(&path, &numbers, layers, &mut links, count)?);
         }
         Ok(())
     }
 
-    /// Copies what a layer's directory has under the last name of a path, if it is no whiteout. `numbers`:
-    /// that layer, and those below it that show something in the directory. Of a directory: what is to be
-    /// copied into it.
+    /// Copies a directory with all in it but its directories. `numbers`: the layers that have something
+    /// of its name, of which the topmost has a directory.
+    fn copy_directory(
+        &mut self,
+        path: &[u8],
+        numbers: &[usize],
+        layers: &Lowers,
+        links: &mut Links,
+        count: Count<'_>,
+    ) -> Result<Step> {
+        let (top, numbers) =
+            layers.shown_in(numbers, path).context(|| layers.said(numbers[0], path))?;
+        let path: Rc<[u8]> = path.into();
+        let made = self.make_copy(&path, &top, layers);
+        made.context(|| layers.said(numbers[0], &path))?;
+        drop(top);
+        // With the layers that have it: a directory. Else what hides others of its name.
+        let mut seen: HashMap<Vec<u8>, Option<Vec<usize>>> = HashMap::new();
+        for number in numbers {
+            // One after the other: a process may not have as many open as there can be layers.
+            let part = layers.open(number, &path)?;
+            let part = part.call(|| format!("openat2({:?})", shown(&path)))?;
+            for name in names(part.as_fd())? {
+                match seen.entry(name) {
+                    Entry::Occupied(mut seen) => {
+                        seen.get_mut().iter_mut().for_each(|directory| directory.push(number));
+                    }
+                    Entry::Vacant(new) => {
+                        let said = || layers.said(number, &join(&path, new.key()));
+                        count(1, 0).context(said)?;
+                        let stat = stat_of(&part, new.key()).context(said)?;
+                        if kind_of(&stat) == SFlag::S_IFDIR {
+                            new.insert(Some(vec![number]));
+                            continue;
+                        }
+                        // Open again: what is opened for links may have closed it.
+                        let place = self.open(&path)?;
+                        let copied =
+                            self.copy(&part, &place, new.key(), &stat, layers, links, count);
+                        copied.context(said)?;
+                        new.insert(None);
+                    }
+                }
+            }
+        }
+        let left = seen.into_iter().filter_map(|(name, numbers)| Some((name, numbers?))).collect();
+        Ok(Step { path, left })
+    }
+
+    /// An empty directory with the attributes of a layer's; the root is there.
+    fn make_copy(&mut self, path: &[u8], of: &OwnedFd, layers: &Lowers) -> Result<()> {
+        let attributes = self.attributes_in(of, layers.prefix)?;
+        if path.is_empty() {
+            let root = self.open(b"")?;
+            return self.change_directory(&root, attributes);
+        }
+        let (above, name) = name::split(path);
+        let parent = self.open(above)?;
+        self.make_directory(&parent, name, attributes).map(drop)
+    }
+
+    /// Copies what is no directory, unless it is a whiteout.
+    #[expect(
+        clippy::too_many_arguments,
+        reason = "what it is, where it goes, and what is known so far"
+    )]
     fn copy(
         &mut self,
         part: &OwnedFd,
-        numbers: &[usize],
-        path: &[u8],
+        place: &Place,
+        name: &[u8],
+        stat: &FileStat,
         layers: &Lowers,
         links: &mut Links,
-    ) -> Result<Option<Merged>> {
-        let (above, name) = name::split(path);
-        let place = self.open(above)?;
-        let stat = stat_of(part, name)?;
-        match kind_of(&stat) {
-            SFlag::S_IFDIR => {
-                let (top, numbers) = layers.shown_below(numbers, path)?;
-                let attributes = self.attributes_in(&top, layers.prefix)?;
-                self.make_directory(&place, name, attributes)?;
-                return Ok(Some(Merged { path: path.to_vec(), layers: numbers }));
-            }
-            _ if layers.is_whiteout(part.as_fd(), name)? => return Ok(None),
-            _ if stat.st_nlink > 1 => match links.entry((numbers[0], stat.st_ino)) {
-                Entry::Occupied(first) => {
-                    self.link_to_copy(first.get(), &place, name)?;
-                    return Ok(None);
-                }
-                Entry::Vacant(first) => drop(first.insert(path.to_vec())),
-            },
-            _ => {}
+        count: Count<'_>,
+    ) -> Result<()> {
+        if layers.is_whiteout(part.as_fd(), name)? {
+            return Ok(());
         }
-        if kind_of(&stat) == SFlag::S_IFLNK {
+        if stat.st_nlink > 1 {
+            match links.entry((stat.st_dev, stat.st_ino)) {
+                Entry::Occupied(mut first) => {
+                    self.link_to_copy(first.get(), place, name)?;
+                    first.get_mut().left -= 1;
+                    if first.get().left == 0 {
+                        first.remove();
+                    }
+                    return Ok(());
+                }
+                Entry::Vacant(first) => {
+                    let (directory, name) = (Rc::clone(&place.path), name.to_vec());
+                    first.insert(Link { directory, name, left: stat.st_nlink - 1 });
+                }
+            }
+        }
+        if kind_of(stat) == SFlag::S_IFLNK {
             let target =
                 readlinkat(part, name).call(|| format!("readlinkat({:?})", shown(name)))?;
-            self.symlink(&place, name, &attributes_of_stat(&stat), target.as_bytes())?;
-        } else {
-            self.copy_file(part, &place, name, layers.prefix)?;
+            return self.symlink(place, name, &attributes_of_stat(stat), target.as_bytes());
         }
-        Ok(None)
+        self.copy_file(part, place, name, layers.prefix, &mut |bytes| count(0, bytes))
     }
 
-    fn link_to_copy(&mut self, first: &[u8], place: &Place, name: &[u8]) -> Result<()> {
-        let (directory, old) = name::split(first);
-        linkat(&self.open(directory)?, old, place, name, AtFlags::empty())
-            .call(|| format!("linkat({:?}, {:?})", shown(first), shown(name)))
+    fn link_to_copy(&mut self, first: &Link, place: &Place, name: &[u8]) -> Result<()> {
+        let directory = self.open(&first.directory)?;
+        linkat(&directory, first.name.as_slice(), place, name, AtFlags::empty())
+            .call(|| format!("linkat({:?}, {:?})", shown(&first.name), shown(name)))
     }
 }
 
 impl Lowers {
+    /// A layer, counted from the lowest, and a name in it.
+    fn said(&self, layer: usize, path: &[u8]) -> String {
+        let all = self.directories.len();
+        format!("layer {} of {all}: {:?}", all - layer, shown(path))
+    }
+
     /// A directory of one layer by its clean name, not through symbolic links.
     fn open(&self, layer: usize, path: &[u8]) -> Result<nix::Result<OwnedFd>> {
         let resolve = ResolveFlag::RESOLVE_BENEATH
             | ResolveFlag::RESOLVE_NO_SYMLINKS
             | ResolveFlag::RESOLVE_NO_XDEV;
-        let how = OpenHow::new().flags(LIST).resolve(resolve);
-        let path = if path.is_empty() { b"." } else { path };
-        match openat2(&self.directories[layer], path, how) {
-            result @ (Ok(_) | Err(Errno::ENOENT | Errno::ENOTDIR | Errno::ELOOP)) => Ok(result),
-            Err(errno) => Err(errno).call(|| format!("openat2({:?}, {resolve:?})", shown(path))),
+        let (mut here, mut path) = (None, if path.is_empty() { b"." } else { path });
+        loop {
+            // A layer may have a directory that is deeper than a path is long.
+            let end = match path.get(..=LONGEST) {
+                None => path.len(),
+                Some(start) => start.iter().rposition(|byte| *byte == b'/').unwrap_or(LONGEST),
+            };
+            let start = here.as_ref().map_or(self.directories[layer].as_fd(), OwnedFd::as_fd);
+            match openat2(start, &path[..end], OpenHow::new().flags(LIST).resolve(resolve)) {
+                Ok(fd) if end == path.len() => return Ok(Ok(fd)),
+                Ok(fd) => (here, path) = (Some(fd), &path[end + 1..]),
+                Err(errno @ (Errno::ENOENT | Errno::ENOTDIR | Errno::ELOOP)) => {
+                    return Ok(Err(errno));
+                }
+                Err(errno) => {
+                    return Err(errno).call(|| format!("openat2({:?}, {resolve:?})", shown(path)));
+                }
+            }
         }
     }
 
     /// Of a directory that the first of these layers has: it, and the layers that show something in it,
     /// down to the first that hides those below.
-    fn shown_below(&self, numbers: &[usize], path: &[u8]) -> Result<(OwnedFd, Vec<usize>)> {
-        let (mut top, mut shown) = (None, Vec::new());
+    fn shown_in(&self, numbers: &[usize], path: &[u8]) -> Result<(OwnedFd, Vec<usize>)> {
+        let (mut top, mut layers) = (None, Vec::new());
         for number in numbers {
-            match self.open(*number, path)? {
-                Ok(directory) => {
-                    shown.push(*number);
-                    let is_last = self.is_opaque(directory.as_fd())?;
-                    top.get_or_insert(directory);
-                    if is_last {
-                        break;
-                    }
-                }
-                Err(Errno::ENOENT) => {}
-                // A file or a whiteout, which hides what is below it.
-                Err(_) => break,
+            // A file or a whiteout hides what is below it.
+            let Ok(directory) = self.open(*number, path)? else { break };
+            layers.push(*number);
+            let is_last = self.is_opaque(directory.as_fd())?;
+            top.get_or_insert(directory);
+            if is_last {
+                break;
             }
         }
-        let top = top.ok_or(Errno::ENOENT).call(|| format!("openat2({:?})", name::shown(path)))?;
-        Ok((top, shown))
+        let top = top.ok_or(Errno::ENOENT).call(|| format!("openat2({:?})", shown(path)))?;
+        Ok((top, layers))
     }
 }

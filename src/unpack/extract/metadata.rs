@@ -70,11 +70,20 @@ impl Tree {
     }
 
     /// What a file or a directory of a layer for overlayfs has, as it is given here.
-    pub fn attributes_in(&self, file: &OwnedFd, prefix: Prefix) -> Result<Attributes> {
+    /// In one tree for all layers it gets none that needs CAP_SYS_ADMIN: an image shall not have more
+    /// because this process has that capability for its store.
+    pub fn attributes_in(&mut self, file: &OwnedFd, prefix: Prefix) -> Result<Attributes> {
         let mut attributes = attributes_of(file, prefix)?;
-        if self.overlay.is_none() {
-            for (name, _) in &mut attributes.extended {
-                *name = prefix.unescape(name);
+        if self.overlay.is_some() {
+            return Ok(attributes);
+        }
+        for (name, value) in std::mem::take(&mut attributes.extended) {
+            let name = prefix.unescape(&name);
+            if attributes::is_of_administrators(&name) {
+                let why = "it needs CAP_SYS_ADMIN, which a copy out of a store does not use";
+                self.warn(format!("attributes {:?} are left out: {why}", shown(&name)));
+            } else {
+                attributes.extended.push((name, value));
             }
         }
         Ok(attributes)

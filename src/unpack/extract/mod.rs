@@ -121,17 +121,17 @@ impl Extractor {
     }
 
     /// Copies what layers show that a store has, content by reference where the filesystem can; instead of
-    /// [`Extractor::layer`], for one tree that holds all layers. `check` is asked after each file whether to
-    /// go on.
+    /// [`Extractor::layer`], for one tree that holds all layers. `check` is asked again and again
+    /// whether to go on.
     ///
     /// # Errors
     /// Those of the calls, with the name of the file; a limit; those of `check`.
     pub fn merge(&mut self, layers: &Lowers, check: &dyn Fn() -> Result<()>) -> Result<()> {
         let Self { tree, limits, spent } = self;
-        tree.merge(layers, &mut |copied| {
+        tree.merge(layers, &mut |names, bytes| {
             check()?;
-            spent.add_entries(1, limits)?;
-            spent.add_bytes(copied, limits)
+            spent.add_entries(names, limits)?;
+            spent.add_bytes(bytes, limits)
         })
     }
 

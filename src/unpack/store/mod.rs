@@ -22,6 +22,7 @@ use std::ffi::{OsStr, OsString};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::Path;
 
+use caps::Capability;
 use nix::errno::Errno;
 use nix::fcntl::{AT_FDCWD, OFlag, openat};
 use nix::sys::stat::{Mode, fstat, mkdirat};
@@ -32,6 +33,7 @@ use super::interrupt::Interrupt;
 use super::owners::{Owners, Range};
 use super::staging::{Other, Staging};
 use crate::error::{Call, Context, Error, Result};
+use crate::sys::ids::permitted;
 use crate::sys::path::{open_path, real_path, sync_filesystem};
 
 const MARK: &str = "hull-unpack-store";
@@ -69,14 +71,17 @@ impl Kind {
     /// Of layers that this process makes.
     ///
     /// # Errors
-    /// Those of stat(2) of the user namespace.
+    /// Those of stat(2) of the user namespace, and of capget(2).
     pub fn new(owners: &Owners) -> Result<Self> {
-        let prefix = if is_first_user_namespace()? && !owners.is_rootless() {
-            Prefix::Trusted
-        } else {
-            Prefix::User
+        let is_trusted = is_first_user_namespace()? && !owners.is_rootless();
+        // Who lacks it reads `trusted.` as if nothing had any (xattr(7)): what is hidden would be shown.
+        let may_read = permitted()? & 1 << Capability::CAP_SYS_ADMIN.index() != 0;
+        let (prefix, name) = match (is_trusted, may_read) {
+            (true, true) => (Prefix::Trusted, "trusted"),
+            (true, false) => (Prefix::User, "untrusted"),
+            (false, _) => (Prefix::User, "user"),
         };
-        let mut name = if prefix == Prefix::Trusted { "trusted" } else { "user" }.to_owned();
+        let mut name = name.to_owned();
         if let Some((uids, gids)) = owners.mappings() {
             let list = |ranges: &[Range]| ranges.iter().map(|range| format!("{range} ")).collect();
             let (uids, gids): (String, String) = (list(uids), list(gids));
