@@ -9,7 +9,7 @@ use nix::fcntl::{FcntlArg, OFlag, fcntl};
 use serde::de::DeserializeOwned;
 
 use crate::error::{Call, Context, Error, Result};
-use crate::spec::config::Spec;
+use crate::spec::config::{Object, Spec};
 use crate::sys::mount::filesystem_magic;
 use crate::sys::path::{open_directory, open_path, real_path};
 
@@ -81,15 +81,15 @@ pub fn read_all(source: impl Read, size: u64) -> Result<String> {
     Ok(text)
 }
 
-/// Parses a document of JSON. The place of an error is looked for only when there is one: it costs a
+/// Parses a document of JSON that is an object. The place of an error is looked for only when there is one: it costs a
 /// third more.
 ///
 /// # Errors
 /// What is wrong, and where: a JSON pointer.
 pub fn parse<T: DeserializeOwned>(text: &str) -> Result<T> {
-    serde_json::from_str(text).map_err(|_| {
+    serde_json::from_str::<Object<T>>(text).map(|document| document.0).map_err(|_| {
         let mut json = serde_json::Deserializer::from_str(text);
-        match serde_path_to_error::deserialize::<_, T>(&mut json) {
+        match serde_path_to_error::deserialize::<_, Object<T>>(&mut json) {
             Err(error) => {
                 let pointer = pointer(error.path());
                 let error = Error::new(error.inner().to_string());
@@ -125,6 +125,24 @@ mod tests {
         let error = |text| parse::<Spec>(text).unwrap_err().to_string();
         let wrong = error(r#"{"mounts": [{"destination": "/a"}, {"destination": 7}]}"#);
         assert!(wrong.starts_with("/mounts/1/destination: invalid type: integer `7`"), "{wrong}");
+        // Serde would take a list for a structure, field by field.
+        for (document, place) in [
+            (r#"["1.0.0"]"#, ""),
+            (r#"{"mounts": [["/a"]]}"#, "/mounts/0: "),
+            (r#"{"mounts": [null]}"#, "/mounts/0: "),
+            (r#"{"process": {"rlimits": [["RLIMIT_CORE", 0, 0]]}}"#, "/process/rlimits/0: "),
+            (r#"{"hooks": {"poststop": [["/bin/true"]]}}"#, "/hooks/poststop/0: "),
+            (r#"{"linux": {"netDevices": {"eth0": ["a"]}}}"#, "/linux/netDevices/eth0: "),
+            (r#"{"linux": {"resources": {"devices": [[true]]}}}"#, "/linux/resources/devices/0: "),
+            (
+                r#"{"linux": {"seccomp": {"syscalls": [[["read"]]]}}}"#,
+                "/linux/seccomp/syscalls/0: ",
+            ),
+        ] {
+            let wrong = error(document);
+            assert!(wrong.starts_with(&format!("{place}invalid type: ")), "{wrong}");
+            assert!(wrong.contains("expected an object"), "{wrong}");
+        }
         let wrong = error(r#"{"process": {"user": {"uid": -1}}}"#);
         assert!(wrong.starts_with("/process/user/uid: invalid value: integer `-1`"), "{wrong}");
         assert!(error("{\"root\":").contains("EOF"));

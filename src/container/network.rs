@@ -7,6 +7,7 @@ use std::fs::File;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use crate::error::{Call, Context, Error, Result};
+use crate::plan::escape;
 use crate::plan::network::NetDevice;
 use crate::sys::netlink::{Address, Device, Link, Socket};
 use crate::sys::process::setns;
@@ -63,7 +64,7 @@ impl Moved {
         // Before the move: a device that leaves its namespace loses its addresses.
         let all = runtime.addresses()?;
         for (device, before) in devices.iter().zip(links) {
-            let context = || format!("network device {:?}", device.host);
+            let context = || place(&device.host);
             let index = free_index(before.index, &mut container)?;
             let is_kept = |it: &&Address| it.device == before.index && is_kept(it);
             let addresses: Vec<Address> = all.iter().filter(is_kept).cloned().collect();
@@ -122,16 +123,21 @@ fn open_in(netns: BorrowedFd) -> Result<Socket> {
     socket
 }
 
+/// Where the config speaks of a device.
+fn place(host: &str) -> String {
+    format!("config.json: /linux/netDevices/{}", escape(host))
+}
+
 /// The device, if it exists and its name is free in the container.
 fn check(device: &NetDevice, runtime: &mut Socket, container: &mut Socket) -> Result<Link> {
     let NetDevice { host, name } = device;
     let Some(link) = runtime.find(Device::Name(host))? else {
-        return Err(Error::new(format!("network device {host:?}: there is no such device")));
+        return Err(Error::new(format!("{}: there is no such device", place(host))));
     };
     // The kernel would say so too, but after it has moved the device (do_setlink in rtnetlink.c).
     if !device.is_pattern() && container.find(Device::Name(name))?.is_some() {
         let what = format!("the container has a device {name:?} already");
-        return Err(Error::new(format!("network device {host:?}: {what}")));
+        return Err(Error::new(format!("{}: {what}", place(host))));
     }
     Ok(link)
 }
@@ -286,11 +292,11 @@ mod tests {
     fn a_device_that_does_not_exist_or_cannot_move_is_named() {
         in_two_namespaces(|container| {
             let error = move_devices(&[device("none", "none")], container.0.as_fd()).unwrap_err();
-            assert!(error.to_string().contains("network device \"none\": there is no such device"));
+            assert!(error.to_string().contains("/linux/netDevices/none: there is no such device"));
             let error = move_devices(&[device("lo", "lo1")], container.0.as_fd()).unwrap_err();
             let text = error.to_string();
             assert!(
-                text.contains("network device \"lo\"") && text.contains("RTM_SETLINK"),
+                text.contains("/linux/netDevices/lo") && text.contains("RTM_SETLINK"),
                 "{text}"
             );
         });

@@ -9,7 +9,7 @@ use std::fmt;
 use std::marker::PhantomData;
 
 use serde::de::value::MapAccessDeserializer;
-use serde::de::{IgnoredAny, MapAccess, Visitor};
+use serde::de::{Error, IgnoredAny, MapAccess, Unexpected, Visitor};
 use serde::{Deserialize, Deserializer, Serialize};
 
 use super::resources::Resources;
@@ -61,6 +61,36 @@ where
     Ok(object(deserializer)?.unwrap_or_default())
 }
 
+/// An [`object`] that is there.
+pub struct Object<T>(pub T);
+
+impl<'de, T: Deserialize<'de>> Deserialize<'de> for Object<T> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let nothing = || D::Error::invalid_type(Unexpected::Unit, &"an object");
+        object(deserializer)?.map(Self).ok_or_else(nothing)
+    }
+}
+
+/// As [`nullable`], of a list of objects.
+pub(super) fn objects<'de, T, D>(deserializer: D) -> Result<Vec<T>, D::Error>
+where
+    T: Deserialize<'de>,
+    D: Deserializer<'de>,
+{
+    let list: Vec<Object<T>> = nullable(deserializer)?;
+    Ok(list.into_iter().map(|object| object.0).collect())
+}
+
+/// As [`objects`], of objects that have names.
+pub(super) fn named_objects<'de, T, D>(deserializer: D) -> Result<BTreeMap<String, T>, D::Error>
+where
+    T: Deserialize<'de>,
+    D: Deserializer<'de>,
+{
+    let map: BTreeMap<String, Object<T>> = nullable(deserializer)?;
+    Ok(map.into_iter().map(|(name, object)| (name, object.0)).collect())
+}
+
 /// The whole document.
 #[derive(Debug, Default, Deserialize)]
 #[serde(default, rename_all = "camelCase")]
@@ -71,7 +101,7 @@ pub struct Spec {
     #[serde(deserialize_with = "object")]
     pub root: Option<Root>,
     /// Additional mounts, in the order in which they are made.
-    #[serde(deserialize_with = "nullable")]
+    #[serde(deserialize_with = "objects")]
     pub mounts: Vec<Mount>,
     /// The program. May be absent until `start`.
     #[serde(deserialize_with = "object")]
@@ -117,10 +147,10 @@ pub struct Mount {
     #[serde(deserialize_with = "nullable")]
     pub options: Vec<String>,
     /// For an id-mapped mount.
-    #[serde(deserialize_with = "nullable")]
+    #[serde(deserialize_with = "objects")]
     pub uid_mappings: Vec<IdMapping>,
     /// For an id-mapped mount.
-    #[serde(deserialize_with = "nullable")]
+    #[serde(deserialize_with = "objects")]
     pub gid_mappings: Vec<IdMapping>,
 }
 
@@ -148,7 +178,7 @@ pub struct Process {
     #[serde(deserialize_with = "object")]
     pub capabilities: Option<Capabilities>,
     /// Resource limits.
-    #[serde(deserialize_with = "nullable")]
+    #[serde(deserialize_with = "objects")]
     pub rlimits: Vec<Rlimit>,
     /// Whether programs may gain privileges by being executed.
     pub no_new_privileges: bool,
@@ -272,22 +302,22 @@ pub struct IoPriority {
 #[serde(default, rename_all = "camelCase")]
 pub struct Hooks {
     /// Deprecated; as createRuntime, and before it.
-    #[serde(deserialize_with = "nullable", skip_serializing_if = "Vec::is_empty")]
+    #[serde(deserialize_with = "objects", skip_serializing_if = "Vec::is_empty")]
     pub prestart: Vec<Hook>,
     /// During create, in the runtime namespace.
-    #[serde(deserialize_with = "nullable", skip_serializing_if = "Vec::is_empty")]
+    #[serde(deserialize_with = "objects", skip_serializing_if = "Vec::is_empty")]
     pub create_runtime: Vec<Hook>,
     /// During create, in the container namespace, before the root changes.
-    #[serde(deserialize_with = "nullable", skip_serializing_if = "Vec::is_empty")]
+    #[serde(deserialize_with = "objects", skip_serializing_if = "Vec::is_empty")]
     pub create_container: Vec<Hook>,
     /// During start, in the container, before the program.
-    #[serde(deserialize_with = "nullable", skip_serializing_if = "Vec::is_empty")]
+    #[serde(deserialize_with = "objects", skip_serializing_if = "Vec::is_empty")]
     pub start_container: Vec<Hook>,
     /// After the program was started.
-    #[serde(deserialize_with = "nullable", skip_serializing_if = "Vec::is_empty")]
+    #[serde(deserialize_with = "objects", skip_serializing_if = "Vec::is_empty")]
     pub poststart: Vec<Hook>,
     /// After the container was deleted.
-    #[serde(deserialize_with = "nullable", skip_serializing_if = "Vec::is_empty")]
+    #[serde(deserialize_with = "objects", skip_serializing_if = "Vec::is_empty")]
     pub poststop: Vec<Hook>,
 }
 
@@ -313,22 +343,22 @@ pub struct Hook {
 #[serde(default, rename_all = "camelCase")]
 pub struct Linux {
     /// Which namespaces are new or joined; all others are inherited.
-    #[serde(deserialize_with = "nullable")]
+    #[serde(deserialize_with = "objects")]
     pub namespaces: Vec<Namespace>,
     /// User ids inside and outside.
-    #[serde(deserialize_with = "nullable")]
+    #[serde(deserialize_with = "objects")]
     pub uid_mappings: Vec<IdMapping>,
     /// Group ids inside and outside.
-    #[serde(deserialize_with = "nullable")]
+    #[serde(deserialize_with = "objects")]
     pub gid_mappings: Vec<IdMapping>,
     /// Offsets of the clocks `monotonic` and `boottime`.
-    #[serde(deserialize_with = "nullable")]
+    #[serde(deserialize_with = "named_objects")]
     pub time_offsets: BTreeMap<String, TimeOffset>,
     /// Device files to make.
-    #[serde(deserialize_with = "nullable")]
+    #[serde(deserialize_with = "objects")]
     pub devices: Vec<Device>,
     /// Interfaces of the host to move in, by their name there.
-    #[serde(deserialize_with = "nullable")]
+    #[serde(deserialize_with = "named_objects")]
     pub net_devices: BTreeMap<String, NetDevice>,
     /// The cgroup, absolute below the cgroup mount or relative to where the runtime puts it.
     pub cgroups_path: Option<String>,

@@ -7,14 +7,14 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use super::config::{nullable, object};
+use super::config::{named_objects, nullable, object, objects};
 
 /// Limits and allowed devices.
 #[derive(Clone, Debug, Default, Deserialize, Serialize)]
 #[serde(default, rename_all = "camelCase")]
 pub struct Resources {
     /// Allowed and denied devices; of the entries that speak of one access the last one counts.
-    #[serde(deserialize_with = "nullable", skip_serializing_if = "Vec::is_empty")]
+    #[serde(deserialize_with = "objects", skip_serializing_if = "Vec::is_empty")]
     pub devices: Vec<DeviceRule>,
     /// Memory.
     #[serde(deserialize_with = "object", skip_serializing_if = "Option::is_none")]
@@ -30,13 +30,13 @@ pub struct Resources {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub block_io: Option<BlockIo>,
     /// Huge pages.
-    #[serde(deserialize_with = "nullable", skip_serializing_if = "Vec::is_empty")]
+    #[serde(deserialize_with = "objects", skip_serializing_if = "Vec::is_empty")]
     pub hugepage_limits: Vec<HugepageLimit>,
     /// Only of cgroup v1.
     #[serde(deserialize_with = "object", skip_serializing_if = "Option::is_none")]
     pub network: Option<Network>,
     /// RDMA devices, by name.
-    #[serde(deserialize_with = "nullable", skip_serializing_if = "BTreeMap::is_empty")]
+    #[serde(deserialize_with = "named_objects", skip_serializing_if = "BTreeMap::is_empty")]
     pub rdma: BTreeMap<String, Rdma>,
     /// Interface files of cgroup v2, and what to write there.
     #[serde(deserialize_with = "nullable", skip_serializing_if = "BTreeMap::is_empty")]
@@ -149,20 +149,20 @@ pub struct BlockIo {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub leaf_weight: Option<u16>,
     /// Weights on single devices.
-    #[serde(deserialize_with = "nullable", skip_serializing_if = "Vec::is_empty")]
+    #[serde(deserialize_with = "objects", skip_serializing_if = "Vec::is_empty")]
     pub weight_device: Vec<WeightDevice>,
     /// Bytes a second.
-    #[serde(deserialize_with = "nullable", skip_serializing_if = "Vec::is_empty")]
+    #[serde(deserialize_with = "objects", skip_serializing_if = "Vec::is_empty")]
     pub throttle_read_bps_device: Vec<ThrottleDevice>,
     /// Bytes a second.
-    #[serde(deserialize_with = "nullable", skip_serializing_if = "Vec::is_empty")]
+    #[serde(deserialize_with = "objects", skip_serializing_if = "Vec::is_empty")]
     pub throttle_write_bps_device: Vec<ThrottleDevice>,
     /// Operations a second.
-    #[serde(rename = "throttleReadIOPSDevice", deserialize_with = "nullable")]
+    #[serde(rename = "throttleReadIOPSDevice", deserialize_with = "objects")]
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub throttle_read_iops_device: Vec<ThrottleDevice>,
     /// Operations a second.
-    #[serde(rename = "throttleWriteIOPSDevice", deserialize_with = "nullable")]
+    #[serde(rename = "throttleWriteIOPSDevice", deserialize_with = "objects")]
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub throttle_write_iops_device: Vec<ThrottleDevice>,
 }
@@ -212,7 +212,7 @@ pub struct Network {
     #[serde(rename = "classID", skip_serializing_if = "Option::is_none")]
     pub class_id: Option<u32>,
     /// The priority of packets, by interface.
-    #[serde(deserialize_with = "nullable", skip_serializing_if = "Vec::is_empty")]
+    #[serde(deserialize_with = "objects", skip_serializing_if = "Vec::is_empty")]
     pub priorities: Vec<Priority>,
 }
 

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::config::nullable;
+use super::config::{nullable, objects};
 use super::state::State;
 
 /// The section.
@@ -23,7 +23,7 @@ pub struct Seccomp {
     /// Passed to it as it is.
     pub listener_metadata: Option<String>,
     /// The rules.
-    #[serde(deserialize_with = "nullable")]
+    #[serde(deserialize_with = "objects")]
     pub syscalls: Vec<Rule>,
 }
 
@@ -39,7 +39,7 @@ pub struct Rule {
     /// The error number that goes with it.
     pub errno_ret: Option<u64>,
     /// All must hold; but if two are of one argument, each alone.
-    #[serde(deserialize_with = "nullable")]
+    #[serde(deserialize_with = "objects")]
     pub args: Vec<Argument>,
 }
 

@@ -72,7 +72,8 @@ impl Root {
         if let Some(root) = Self::open(path)? {
             return Ok(root);
         }
-        let made = std::fs::DirBuilder::new().recursive(true).mode(0o700).create(path);
+        // Sticky: what cleans $XDG_RUNTIME_DIR passes it over (XDG Base Directory Specification).
+        let made = std::fs::DirBuilder::new().recursive(true).mode(0o1700).create(path);
         made.call(|| format!("mkdir({path:?})")).context(|| "state directory")?;
         Self::open(path)?.ok_or_else(|| Error::new(format!("{path:?} was removed meanwhile")))
     }

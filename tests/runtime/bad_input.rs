@@ -190,8 +190,8 @@ fn a_config_of_100_megabytes_is_refused() {
 }
 
 fn a_config_of_another_type_is_refused() {
-    for text in ["[]", "\"text\"", "1", "true"] {
-        let _ = refused_text(text).names("config.json");
+    for text in ["[]", "[\"1.0.0\"]", "null", "\"text\"", "1", "true"] {
+        let _ = refused_text(text).names("config.json").names("expected an object");
     }
 }
 

@@ -17,6 +17,7 @@ table!(Root, Busybox;
     a_state_directory_that_is_read_only_is_refused,
     a_full_state_directory_is_refused[Hull("runc 1.1.5 loses the cause")],
     a_state_directory_that_others_may_write_to_is_refused[Hull("runc 1.1.5 takes it")],
+    a_new_state_directory_is_passed_over_by_what_cleans[Hull("runc 1.1.5 does it below XDG_RUNTIME_DIR")],
     a_damaged_state_file_is_told_and_removed_by_force[Hull("runc 1.1.5 does not remove it")],
     a_container_is_not_forgotten_because_its_state_could_not_be_opened[Program("prlimit"), Hull("how many descriptors it has open")],
     a_pid_of_another_process_is_never_signalled[Hull("the state file is hull's")],
@@ -90,6 +91,17 @@ fn a_state_directory_that_others_may_write_to_is_refused() {
         .bare(&["--root", root.to_str().expect("UTF-8"), "delete", "--force", bundle.id()])
         .finish()
         .ok();
+}
+
+/// By the sticky bit (XDG Base Directory Specification, "XDG_RUNTIME_DIR").
+fn a_new_state_directory_is_passed_over_by_what_cleans() {
+    let bundle = Bundle::new();
+    let root = bundle.beside("new");
+    let _ = create_below(&bundle, &root).ok();
+    let mode = fs::metadata(&root).expect("stat").permissions().mode();
+    let root = root.to_str().expect("UTF-8");
+    let _ = bundle.bare(&["--root", root, "delete", "--force", bundle.id()]).finish().ok();
+    assert_eq!(mode & 0o7777, 0o1700);
 }
 
 fn a_damaged_state_file_is_told_and_removed_by_force() {

@@ -17,8 +17,8 @@ table!(Root, Busybox;
     cve_2019_5736_the_runtime_cannot_be_written_through_the_containers_exe,
     cve_2019_5736_a_program_that_is_proc_self_exe_does_not_run_the_runtime,
     cve_2019_16884_a_proc_of_the_image_is_not_written_to[Hull("runc 1.1.5 has no need of proc here")],
-    cve_2019_19921_a_proc_that_is_a_symlink_is_refused,
-    cve_2023_27561_a_sys_that_is_a_symlink_is_refused,
+    cve_2019_19921_cve_2023_28642_a_proc_that_is_a_symlink_is_refused,
+    cve_2023_27561_cve_2025_54867_a_sys_that_is_a_symlink_is_refused,
     cve_2021_30465_a_destination_that_is_swapped_stays_in_the_rootfs[Hull("runc 1.1.5 makes directories outside at times")],
     cve_2024_45310_a_swapped_directory_makes_nothing_on_the_host[Hull("runc 1.1.5 has the hole")],
     cve_2021_43784_a_mount_source_of_70000_bytes_is_refused_or_mounted,
@@ -27,15 +27,15 @@ table!(Root, Busybox;
     cve_2024_21626_a_working_directory_through_a_descriptor_is_refused[Hull("runc 1.1.5 with Debian's patch says it at start")],
     cve_2024_21626_a_program_through_a_descriptor_of_the_host_is_not_found,
     cve_2024_21626_a_symlink_to_a_descriptor_as_working_directory_is_refused[Hull("runc 1.1.5 with Debian's patch says it at start")],
-    cve_2025_31133_a_dev_null_that_is_a_symlink_does_not_unmask[Hull("runc 1.1.5 has the hole")],
+    cve_2025_31133_cve_2025_62161_a_dev_null_that_is_a_symlink_does_not_unmask[Hull("runc 1.1.5 has the hole")],
     cve_2025_31133_a_dev_null_that_is_another_device_does_not_unmask[Hull("runc 1.1.5 has the hole")],
     cve_2025_52565_a_planted_console_is_not_followed,
     cve_2025_52565_a_planted_terminal_is_not_followed[Hull("runc 1.1.5 follows it")],
-    cve_2025_52881_a_sysctl_is_written_to_the_real_proc[Hull("runc 1.1.5 has the hole")],
+    cve_2025_52881_cve_2025_62596_a_sysctl_is_written_to_the_real_proc[Hull("runc 1.1.5 has the hole")],
     cve_2026_41579_a_dev_that_is_a_symlink_changes_nothing_outside[Hull("runc 1.1.5 has the hole")],
     cve_2026_47766_default_devices_stay_in_the_rootfs,
     cve_2025_24965_a_planted_symlink_is_not_written_through,
-    a_mount_destination_that_is_a_symlink_to_the_host_stays_in_the_rootfs[Hull("runc 1.1.5 has the hole")],
+    cve_2019_18837_a_mount_destination_that_is_a_symlink_stays_in_the_rootfs[Hull("runc 1.1.5 has the hole")],
     a_mount_destination_below_a_symlink_loop_is_refused,
     a_mount_destination_with_dots_stays_in_the_rootfs,
     a_mount_destination_through_magic_links_is_refused[Hull("runc 1.1.5 resolves them as text")],
@@ -207,7 +207,7 @@ fn cve_2019_16884_a_proc_of_the_image_is_not_written_to() {
 }
 
 // /proc as a symlink: the mount and the masks land elsewhere.
-fn cve_2019_19921_a_proc_that_is_a_symlink_is_refused() {
+fn cve_2019_19921_cve_2023_28642_a_proc_that_is_a_symlink_is_refused() {
     for target in ["tmp", "/tmp", "../../outside", "/nothing"] {
         let bundle = Bundle::new();
         let outside = Outside::new(&bundle);
@@ -218,7 +218,7 @@ fn cve_2019_19921_a_proc_that_is_a_symlink_is_refused() {
     let _ = Bundle::new().run().ok();
 }
 
-fn cve_2023_27561_a_sys_that_is_a_symlink_is_refused() {
+fn cve_2023_27561_cve_2025_54867_a_sys_that_is_a_symlink_is_refused() {
     let bundle = Bundle::new();
     let outside = Outside::new(&bundle);
     plant(&bundle, "sys", outside.path());
@@ -344,7 +344,7 @@ fn cve_2024_21626_a_symlink_to_a_descriptor_as_working_directory_is_refused() {
 }
 
 // The container's /dev/null as what masks: a symlink to /proc/sys/kernel/core_pattern made that file writable.
-fn cve_2025_31133_a_dev_null_that_is_a_symlink_does_not_unmask() {
+fn cve_2025_31133_cve_2025_62161_a_dev_null_that_is_a_symlink_does_not_unmask() {
     let bundle =
         Bundle::new().without_mount("/dev").without_mount("/dev/pts").without_mount("/dev/shm");
     let bundle = bundle.without_mount("/dev/mqueue").mount("bind", "dev", "/dev", &["rbind"]);
@@ -417,7 +417,7 @@ fn cve_2025_52565_a_planted_terminal_is_not_followed() {
 }
 
 // Something mounted over /proc/sys redirects what the runtime writes for a sysctl.
-fn cve_2025_52881_a_sysctl_is_written_to_the_real_proc() {
+fn cve_2025_52881_cve_2025_62596_a_sysctl_is_written_to_the_real_proc() {
     let bundle = Bundle::new().set("/linux/sysctl", json!({"net.ipv4.ip_forward": "1"}));
     let bundle = bundle.mount("bind", "fake", "/proc/sys/net/ipv4", &["bind"]);
     fs::create_dir(bundle.directory().join("fake")).expect("mkdir");
@@ -479,7 +479,7 @@ fn cve_2025_24965_a_planted_symlink_is_not_written_through() {
     outside.assert_untouched();
 }
 
-fn a_mount_destination_that_is_a_symlink_to_the_host_stays_in_the_rootfs() {
+fn cve_2019_18837_a_mount_destination_that_is_a_symlink_stays_in_the_rootfs() {
     for name in ["mnt", "etc", "run", "tmp", "usr", "sys/fs", "dev"] {
         let bundle = Bundle::new().without_mount("/sys").mount(
             "tmpfs",
