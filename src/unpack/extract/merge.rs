@@ -45,41 +45,47 @@ struct Link {
     left: u64,
 }
 
-/// Told of names and of bytes before they are copied or soon after; an error of it is the end.
-type Count<'a> = &'a mut dyn FnMut(u64, u64) -> Result<()>;
+/// A copy that is being made.
+struct Merging<'a> {
+    tree: &'a mut Tree,
+    layers: &'a Lowers,
+    links: Links,
+    /// Told of names and of bytes, before they are copied or soon after; an error of it is the end.
+    count: &'a mut dyn FnMut(u64, u64) -> Result<()>,
+}
 
 impl Tree {
-    /// Copies what the layers show into a tree that is empty.
-    pub fn merge(&mut self, layers: &Lowers, count: Count<'_>) -> Result<()> {
+    /// Copies what the layers show into a tree that is empty. `count` is told of each name, and of the
+    /// bytes that were copied; an error of it is the end.
+    pub fn merge(
+        &mut self,
+        layers: &Lowers,
+        count: &mut dyn FnMut(u64, u64) -> Result<()>,
+    ) -> Result<()> {
         let all: Vec<usize> = (0..layers.directories.len()).collect();
-        let mut links = Links::new();
-        let mut way = vec![self.copy_directory(b"", &all, layers, &mut links, count)?];
+        let mut merging = Merging { tree: self, layers, links: Links::new(), count };
+        let mut way = vec![merging.directory(b"", &all)?];
         while let Some(step) = way.last_mut() {
             let Some((name, numbers)) = step.left.pop() else {
                 way.pop();
                 continue;
             };
             let path = join(&step.path, &name);
-            way.push(self.copy_directory(&path, &numbers, layers, &mut links, count)?);
+            way.push(merging.directory(&path, &numbers)?);
         }
         Ok(())
     }
+}
 
+impl Merging<'_> {
     /// Copies a directory with all in it but its directories. `numbers`: the layers that have something
     /// of its name, of which the topmost has a directory.
-    fn copy_directory(
-        &mut self,
-        path: &[u8],
-        numbers: &[usize],
-        layers: &Lowers,
-        links: &mut Links,
-        count: Count<'_>,
-    ) -> Result<Step> {
-        let (top, numbers) =
-            layers.shown_in(numbers, path).context(|| layers.said(numbers[0], path))?;
+    fn directory(&mut self, path: &[u8], numbers: &[usize]) -> Result<Step> {
+        let layers = self.layers;
+        let shown_in = layers.shown_in(numbers, path);
+        let (top, numbers) = shown_in.context(|| layers.said(numbers[0], path))?;
         let path: Rc<[u8]> = path.into();
-        let made = self.make_copy(&path, &top, layers);
-        made.context(|| layers.said(numbers[0], &path))?;
+        self.make(&path, &top).context(|| layers.said(numbers[0], &path))?;
         drop(top);
         // With the layers that have it: a directory. Else what hides others of its name.
         let mut seen: HashMap<Vec<u8>, Option<Vec<usize>>> = HashMap::new();
@@ -93,19 +99,10 @@ impl Tree {
                         seen.get_mut().iter_mut().for_each(|directory| directory.push(number));
                     }
                     Entry::Vacant(new) => {
-                        let said = || layers.said(number, &join(&path, new.key()));
-                        count(1, 0).context(said)?;
-                        let stat = stat_of(&part, new.key()).context(said)?;
-                        if kind_of(&stat) == SFlag::S_IFDIR {
-                            new.insert(Some(vec![number]));
-                            continue;
-                        }
-                        // Open again: what is opened for links may have closed it.
-                        let place = self.open(&path)?;
-                        let copied =
-                            self.copy(&part, &place, new.key(), &stat, layers, links, count);
-                        copied.context(said)?;
-                        new.insert(None);
+                        let copied = self.name(&part, &path, new.key());
+                        let is_directory =
+                            copied.context(|| layers.said(number, &join(&path, new.key())))?;
+                        new.insert(is_directory.then(|| vec![number]));
                     }
                 }
             }
@@ -115,63 +112,66 @@ impl Tree {
     }
 
     /// An empty directory with the attributes of a layer's; the root is there.
-    fn make_copy(&mut self, path: &[u8], of: &OwnedFd, layers: &Lowers) -> Result<()> {
-        let attributes = self.attributes_in(of, layers.prefix)?;
+    fn make(&mut self, path: &[u8], of: &OwnedFd) -> Result<()> {
+        let attributes = self.tree.attributes_in(of, self.layers.prefix)?;
         if path.is_empty() {
-            let root = self.open(b"")?;
-            return self.change_directory(&root, attributes);
+            let root = self.tree.open(b"")?;
+            return self.tree.change_directory(&root, attributes);
         }
         let (above, name) = name::split(path);
-        let parent = self.open(above)?;
-        self.make_directory(&parent, name, attributes).map(drop)
+        let parent = self.tree.open(above)?;
+        self.tree.make_directory(&parent, name, attributes).map(drop)
     }
 
-    /// Copies what is no directory, unless it is a whiteout.
-    #[expect(
-        clippy::too_many_arguments,
-        reason = "what it is, where it goes, and what is known so far"
-    )]
-    fn copy(
-        &mut self,
-        part: &OwnedFd,
-        place: &Place,
-        name: &[u8],
-        stat: &FileStat,
-        layers: &Lowers,
-        links: &mut Links,
-        count: Count<'_>,
-    ) -> Result<()> {
-        if layers.is_whiteout(part.as_fd(), name)? {
-            return Ok(());
+    /// Copies what a layer has under a name, unless it is a whiteout. A directory is left for later: whether
+    /// it is one.
+    fn name(&mut self, part: &OwnedFd, path: &[u8], name: &[u8]) -> Result<bool> {
+        (self.count)(1, 0)?;
+        let stat = stat_of(part, name)?;
+        if kind_of(&stat) == SFlag::S_IFDIR {
+            return Ok(true);
         }
-        if stat.st_nlink > 1 {
-            match links.entry((stat.st_dev, stat.st_ino)) {
-                Entry::Occupied(mut first) => {
-                    self.link_to_copy(first.get(), place, name)?;
-                    first.get_mut().left -= 1;
-                    if first.get().left == 0 {
-                        first.remove();
-                    }
-                    return Ok(());
-                }
-                Entry::Vacant(first) => {
-                    let (directory, name) = (Rc::clone(&place.path), name.to_vec());
-                    first.insert(Link { directory, name, left: stat.st_nlink - 1 });
-                }
-            }
+        if self.layers.is_whiteout(part.as_fd(), name)? {
+            return Ok(false);
         }
-        if kind_of(stat) == SFlag::S_IFLNK {
+        // Open again: what is opened for links may have closed it.
+        let place = self.tree.open(path)?;
+        if stat.st_nlink > 1 && self.link_to_copy(&stat, &place, name)? {
+            return Ok(false);
+        }
+        if kind_of(&stat) == SFlag::S_IFLNK {
             let target =
                 readlinkat(part, name).call(|| format!("readlinkat({:?})", shown(name)))?;
-            return self.symlink(place, name, &attributes_of_stat(stat), target.as_bytes());
+            self.tree.symlink(&place, name, &attributes_of_stat(&stat), target.as_bytes())?;
+        } else {
+            let count = &mut *self.count;
+            let prefix = self.layers.prefix;
+            self.tree.copy_file(part, &place, name, prefix, &mut |bytes| count(0, bytes))?;
         }
-        self.copy_file(part, place, name, layers.prefix, &mut |bytes| count(0, bytes))
+        Ok(false)
     }
 
-    fn link_to_copy(&mut self, first: &Link, place: &Place, name: &[u8]) -> Result<()> {
-        let directory = self.open(&first.directory)?;
-        linkat(&directory, first.name.as_slice(), place, name, AtFlags::empty())
-            .call(|| format!("linkat({:?}, {:?})", shown(&first.name), shown(name)))
+    /// Makes it a link to what was copied under another of its names: whether something was. If not, this one is
+    /// kept in mind.
+    fn link_to_copy(&mut self, stat: &FileStat, place: &Place, name: &[u8]) -> Result<bool> {
+        match self.links.entry((stat.st_dev, stat.st_ino)) {
+            Entry::Vacant(first) => {
+                let (directory, name) = (Rc::clone(&place.path), name.to_vec());
+                first.insert(Link { directory, name, left: stat.st_nlink - 1 });
+                Ok(false)
+            }
+            Entry::Occupied(mut entry) => {
+                let first = entry.get_mut();
+                let directory = self.tree.open(&first.directory)?;
+                linkat(&directory, first.name.as_slice(), place, name, AtFlags::empty())
+                    .call(|| format!("linkat({:?}, {:?})", shown(&first.name), shown(name)))?;
+                first.left -= 1;
+                if first.left == 0 {
+                    entry.remove();
+                }
+                Ok(true)
+            }
+        }
     }
 }
 
