@@ -29,7 +29,7 @@ table!(Root;
     nothing_is_left_when_the_disk_is_full,
     a_fifo_as_passwd_is_refused_and_not_waited_for,
     a_symbolic_link_as_passwd_stays_in_the_image,
-    a_huge_passwd_is_refused,
+    cve_2024_9676_a_huge_passwd_is_refused,
     cve_2024_9676_a_device_as_passwd_is_refused,
     a_number_needs_no_passwd,
     a_label_that_is_an_order_is_left_out_and_told,
@@ -375,11 +375,17 @@ fn a_symbolic_link_as_passwd_stays_in_the_image() {
     }
 }
 
-fn a_huge_passwd_is_refused() {
+fn cve_2024_9676_a_huge_passwd_is_refused() {
     let line = "x:x:1:1::/:\n";
     let huge = line.repeat(9 * 1024 * 1024 / line.len());
-    for (answer, _) in with_passwd(&[file("etc/passwd", huge + PASSWD)], "web") {
-        answer.fails(&["etc/passwd", "more than 8388608 bytes"]);
+    let hole = file("etc/passwd", "12")
+        .pax("GNU.sparse.map", "1048576,2")
+        .pax("GNU.sparse.size", (10_u64 << 30).to_string());
+    let lines = file("etc/passwd", huge + PASSWD);
+    for (huge, what) in [(lines, "more than 8388608 bytes"), (hole, "a line has more than 65536")] {
+        for (answer, _) in with_passwd(&[huge], "web") {
+            answer.fails(&["etc/passwd", what]);
+        }
     }
     let fits = line.repeat(1024 * 1024 / line.len());
     for (answer, _) in with_passwd(&[file("etc/passwd", fits + PASSWD)], "web") {

@@ -12,6 +12,7 @@ use crate::saved::{
     CONFIG, INDEX, LAYER, Layout, MANIFEST, config, gzip, hull_unpack, index, layers, manifest,
     zstd,
 };
+use crate::tree::Scratch;
 
 table!(;
     a_blob_of_another_size_is_refused,
@@ -23,7 +24,7 @@ table!(;
     cve_2021_41190_a_document_is_of_one_type,
     sizes_that_are_none_are_refused,
     layers_and_diff_ids_are_as_many,
-    documents_are_bounded,
+    cve_2023_25153_documents_are_bounded,
     an_index_in_too_many_others_and_one_that_lists_itself_end,
     indexes_that_double_at_each_depth_are_read_once,
     data_in_a_descriptor_is_verified_too,
@@ -219,7 +220,7 @@ fn layers_and_diff_ids_are_as_many() {
     many(501).ask("inspect", &[]).fails(&["501 layers, at most 500"]);
 }
 
-fn documents_are_bounded() {
+fn cve_2023_25153_documents_are_bounded() {
     let layout = Layout::of(&layers());
     let index = fs::File::options().write(true).open(layout.path("index.json")).unwrap();
     index.set_len(1 << 40).unwrap();
@@ -229,6 +230,10 @@ fn documents_are_bounded() {
         manifest["config"] = layout.document(CONFIG, config);
     });
     layout.ask("inspect", &[]).fails(&["config sha256:", "at most 8388608 are read"]);
+    let scratch = Scratch::new();
+    let archive = scratch.write("archive", &tar([file("manifest.json", vec![b' '; 9_000_000])]));
+    hull_unpack(&["list", archive.to_str().expect("UTF-8")])
+        .fails(&["manifest.json", "has 9000000 bytes, at most 8388608 are read"]);
     let deep = "[".repeat(100_000);
     layout.write("index.json", format!("{{\"schemaVersion\":2,\"x\":{deep}").as_bytes());
     layout.ask("list", &[]).fails(&["index.json", "EOF while parsing"]);

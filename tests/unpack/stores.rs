@@ -29,6 +29,7 @@ table!(Root;
     five_hundred_layers_are_mounted,
     an_unprivileged_user_mounts_in_a_user_namespace,
     a_bundle_with_a_copy_is_not_mounted_and_not_removed,
+    cve_2024_23652_a_root_that_is_a_symbolic_link_is_left_alone,
 );
 
 pub fn store(layout: &Layout) -> PathBuf {
@@ -346,4 +347,23 @@ fn a_bundle_with_a_copy_is_not_mounted_and_not_removed() {
         ask(command, &bundle(&layout)).fails(&["no bundle with shared layers"]);
     }
     assert!(bundle(&layout).join("rootfs/etc/new").exists());
+}
+
+/// The container of a bundle, or who else may write to it, puts it there.
+fn cve_2024_23652_a_root_that_is_a_symbolic_link_is_left_alone() {
+    let layout = image(&json!({}), &layers());
+    unpack(&layout, SHARED).succeeds();
+    let (outside, rootfs) = (layout.scratch.directory("outside"), bundle(&layout).join("rootfs"));
+    fs::write(outside.join("file"), "untouched").expect("write");
+    fs::remove_dir(&rootfs).expect("remove the root");
+    symlink(&outside, &rootfs).expect("make a link");
+    for command in ["mount", "umount", "rm"] {
+        ask(command, &bundle(&layout)).fails(&["rootfs", "Not a directory"]);
+        assert_eq!(fs::read(outside.join("file")).expect("read"), b"untouched");
+    }
+    // The twin: with a directory again.
+    fs::remove_file(&rootfs).expect("remove the link");
+    fs::create_dir(&rootfs).expect("make the root");
+    ask("rm", &bundle(&layout)).succeeds();
+    assert!(!bundle(&layout).exists() && outside.join("file").exists());
 }
