@@ -1,6 +1,6 @@
 //! memcpy(3) and memmove(3) in place of musl's, whose x86-64 versions are one `rep movsq`, and backwards
 //! one `rep movsb`: their start costs more than all of a short copy, and `run` makes 1,900 copies, of
-//! which 1,500 are shorter than 32 bytes. Without them `run` takes 3 to 5 % longer (300 interleaved rounds).
+//! which 1,500 are shorter than 32 bytes. Without them `run` takes 2 to 4 % longer (500 interleaved rounds).
 //!
 //! In assembly, because a compiler may turn any loop that copies into a call of memcpy.
 
