@@ -9,7 +9,8 @@ use nix::fcntl::{FcntlArg, OFlag, fcntl};
 use serde::de::DeserializeOwned;
 
 use crate::error::{Call, Context, Error, Result};
-use crate::spec::config::{Object, Spec};
+use crate::spec::config::Spec;
+use crate::spec::json::Object;
 use crate::sys::mount::filesystem_magic;
 use crate::sys::path::{open_directory, open_path, real_path};
 
@@ -81,8 +82,8 @@ pub fn read_all(source: impl Read, size: u64) -> Result<String> {
     Ok(text)
 }
 
-/// Parses a document of JSON that is an object. The place of an error is looked for only when there is one: it costs a
-/// third more.
+/// Parses a document of JSON that is an object. The place of an error is looked for only when there is
+/// one: it costs a third more.
 ///
 /// # Errors
 /// What is wrong, and where: a JSON pointer.

@@ -106,7 +106,7 @@ pub fn exec(global: &Global, options: &Options, sealed: Sealed) -> Result<u8> {
         }
     };
     let inherited = Inherited::take_preserved(options.preserve_fds, &sealed)?;
-    // No later, as `create` does: the process becomes the program without asking, and what it would
+    // Not later, as `create` does: the process becomes the program without asking, and what it would
     // cost to have it ask (two messages) is what would be saved.
     drop(sealed);
     let container = find(global, &options.id)?;

@@ -4,6 +4,7 @@
 pub mod config;
 pub mod defaults;
 pub mod events;
+pub mod json;
 pub mod path;
 pub mod resources;
 pub mod seccomp;

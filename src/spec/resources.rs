@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use super::config::{named_objects, nullable, object, objects};
+use super::json::{named_objects, nullable, object, objects};
 
 /// Limits and allowed devices.
 #[derive(Clone, Debug, Default, Deserialize, Serialize)]

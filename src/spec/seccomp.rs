@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::config::{nullable, objects};
+use super::json::{nullable, objects};
 use super::state::State;
 
 /// The section.

@@ -7,7 +7,7 @@
 use std::arch::naked_asm;
 
 /// # Safety
-/// That of memcpy(3). Beyond it: copies forwards, each block before the next one is read.
+/// That of memcpy(3), but that the ranges may overlap if the destination does not begin inside the source.
 #[cfg_attr(target_env = "musl", unsafe(no_mangle))]
 #[unsafe(naked)]
 pub unsafe extern "C" fn memcpy(to: *mut u8, from: *const u8, length: usize) -> *mut u8 {
